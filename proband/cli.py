@@ -1,0 +1,363 @@
+"""The command: each verb is one public function. Exit 0 done, 1 a gate or check said no, 2 the input was wrong."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proband import errors
+
+if TYPE_CHECKING:
+    from proband.cohort import Cohort
+    from proband.schema import Schema
+    from proband.synthesizer import OnStep
+
+app = typer.Typer(
+    name="proband",
+    help="Synthetic patients: faithful enough for research and teaching, and nobody real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz or .parquet.")]
+SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Name = Annotated[str, typer.Option("--synthesizer", help="forest, gan, independent, bootstrap, or a third party's name.")]
+Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
+PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
+Target = Annotated[str | None, typer.Option(help="The outcome column, for the question: is it useful?")]
+Key = Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with; made on first use unless given.")]
+Purpose = Annotated[str, typer.Option(help="What the release is for, in a sentence; it stands on the data card.")]
+
+
+def run() -> int:
+    """Run the command line; the exit code."""
+    try:
+        app(standalone_mode=False)
+        return 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except errors.NotReleasable as no:
+        return _complain(str(no), 1)
+    except errors.ProbandError as wrong:
+        return _complain(str(wrong), 2)
+    except typer.Abort:
+        return _complain("Interrupted. Nothing was left half-written.", 2)
+    except OSError as wrong:
+        return _complain(f"{wrong.strerror or wrong}{f': {wrong.filename}' if wrong.filename else ''}. Nothing was left half-written.", 2)
+    except MemoryError:
+        return _complain("The machine's memory is not enough for this table. Take fewer rows or columns.", 2)
+    except Exception as wrong:
+        if hasattr(wrong, "format_message"):  # the command line's own usage errors
+            return _complain(f"{wrong.format_message()} See: proband --help", 2)
+        raise
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A third of the patients.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """The main job on 9,172 real thyroid patients that ship with a dependency."""
+    from proband.pipeline import demo
+
+    started = time.monotonic()
+    with progress(json) as on_step:
+        made = demo(out=out, quick=quick, seed=seed, on_step=on_step)
+    _tell_release(made, json, time.monotonic() - started)
+
+
+@app.command()
+def schema(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where to write the schema for review.")] = Path("schema.toml"),
+    accept: Annotated[bool, typer.Option("--accept", help="Apply every proposal instead of leaving it to the review.")] = False,
+    json: Json = False,
+) -> None:
+    """Guess a schema for a person to review, and list what was found."""
+    from proband.records.tables import read_frame
+    from proband.schema import Schema
+
+    _must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        frame = read_frame(data)
+        on_step(0, 1, "guess", {})
+        guessed = Schema.guess(frame)
+        on_step(1, 1, "guess", {})
+    saved = guessed.accept() if accept else guessed
+    saved.save(out)
+    if json:
+        return _print_json({"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)})
+    table = saved.table
+    print(f"{frame.height:,} rows, {len(table.columns)} columns, patient key: {table.key or 'none (a row is a patient)'}")
+    for kind in dict.fromkeys(column.kind for column in table.columns):
+        print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
+    print(f"{len(saved.rules)} rules hold in every row:" if saved.rules else "No rule was found.")
+    for rule in saved.rules:
+        print(f"  {rule.sql if len(rule.sql) <= 120 else rule.sql[:117] + '...'}")
+    proposals = guessed.proposals
+    if proposals:
+        print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
+        for proposal in proposals:
+            print(f"  {proposal.column}: {proposal.why}")
+    print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
+
+
+@app.command()
+def synthesize(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
+    target: Target = None,
+    schema: SchemaFile = None,
+    synthesizer: Name = "forest",
+    policy: PolicyName = "controlled",
+    purpose: Purpose = "",
+    n: Annotated[int | None, typer.Option("-n", help="Synthetic rows; as many as the data has unless given.", min=1)] = None,
+    minutes: Minutes = None,
+    format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
+    key: Key = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """All of it: read, split, fit, sample, validate, release."""
+    from proband.pipeline import synthesize
+
+    started = time.monotonic()
+    with progress(json) as on_step:
+        made = synthesize(
+            data,
+            out=out,
+            target=target,
+            schema=_schema(schema),
+            synthesizer=synthesizer,
+            policy=policy,
+            purpose=purpose,
+            n=n,
+            minutes=minutes,
+            format=format,
+            key=key,
+            seed=seed,
+            on_step=on_step,
+        )
+    _tell_release(made, json, time.monotonic() - started)
+
+
+@app.command()
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for train, holdout, reference and schema.toml; must not exist.")],
+    schema: SchemaFile = None,
+    format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Part the patients 60/20/20 into train, holdout and reference, before anything learns."""
+    from proband.pipeline import save_split
+
+    _must_be_new(out)
+    parts = _read(data, schema).split(seed=seed)
+    save_split(parts, out, format)
+    if json:
+        return _print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})
+    for name, part in zip(parts._fields, parts, strict=True):
+        print(f"{out / f'{name}.{format}'}  {len(part):,} patients")
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the model; must not exist.")],
+    schema: SchemaFile = None,
+    synthesizer: Name = "forest",
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Learn from all patients in DATA (the train part of a split)."""
+    from proband.pipeline import make
+
+    _must_be_new(out)
+    model = make(synthesizer, minutes=minutes)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        cohort = _read(data, schema)
+        model.fit(cohort, seed=seed, on_step=on_step)
+        model.save(out)
+    _tell(json, {"model": str(out), "patients": len(cohort), "synthesizer": synthesizer}, f"Model of {len(cohort):,} patients: {out}")
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model folder, from: proband fit")],
+    n: Annotated[int, typer.Option("-n", help="How many synthetic rows.", min=1)],
+    out: Annotated[Path, typer.Option(help="File for the synthetic patients: .csv, .csv.gz or .parquet.")],
+    where: Annotated[str | None, typer.Option(help="Only such patients: \"age > 80 AND sex = 'F'\".")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Synthetic patients from a model, each labelled as synthetic."""
+    from proband.records.tables import write
+    from proband.synthesizer import load
+
+    _must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "sample", {})
+        made = load(model).sample(n, seed=seed, where=where)
+        write(made, out)
+    _tell(json, {"file": str(out), "rows": made.frame.height}, f"{made.frame.height:,} synthetic rows: {out}")
+
+
+@app.command()
+def validate(
+    train: Annotated[Path, typer.Option(help="The real patients that the synthesizer learned from.")],
+    holdout: Annotated[Path, typer.Option(help="Real patients that it never saw.")],
+    synthetic: Annotated[Path, typer.Option(help="Anybody's synthetic patients.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")],
+    reference: Annotated[Path | None, typer.Option(help="More unseen patients, to calibrate attacks; else half of the holdout.")] = None,
+    target: Target = None,
+    schema: SchemaFile = None,
+    policy: PolicyName = "controlled",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Is it faithful, useful, private? Works on anybody's synthetic data."""
+    from proband.pipeline import save_report
+    from proband.release.policy import Policy
+    from proband.validate import validate
+
+    _must_be_new(out / "report.json")
+    limits = Policy.load(policy)
+    with progress(json) as on_step:
+        report = validate(
+            train,
+            holdout,
+            synthetic,
+            reference=reference,
+            target=target,
+            schema=_schema(schema),
+            limits=limits.limits,
+            seed=seed,
+            on_step=on_step,
+            context={"policy": limits.name},
+        )
+    save_report(report, out)
+    failed = [f.name for f in report.findings if f.limit is not None and f.passed is not True]
+    _tell(json, {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}, f"{report.verdict}\n{out / 'report.html'}")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def release(
+    synthetic: Annotated[Path, typer.Argument(help="Labelled synthetic patients, from: proband sample")],
+    report: Annotated[Path, typer.Option(help="Folder of its report, from: proband validate")],
+    into: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
+    policy: PolicyName = "controlled",
+    schema: SchemaFile = None,
+    purpose: Purpose = "",
+    key: Key = None,
+    json: Json = False,
+) -> None:
+    """Out of the door, if the gate agrees: labelled, signed, with its report."""
+    from proband.release.bundle import release
+    from proband.validate.report import Report
+
+    cohort = _read(synthetic, schema)
+    format = "csv" if ".csv" in synthetic.name else "parquet"
+    made = release(cohort, Report.load(report / "report.json"), policy=policy, into=into, purpose=purpose, key=key, format=format)
+    _tell_release(made, json, None)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A release folder, or one data file taken out of it.")],
+    key: Annotated[Path | None, typer.Option(help="The signer's public key (PEM), to know who signed.")] = None,
+    json: Json = False,
+) -> None:
+    """Intact, tampered (which file), unsigned, or not labelled. Works offline."""
+    from proband.release.bundle import verify
+
+    found = verify(path, key=key)
+    _tell(json, found.as_dict(), str(found))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[OnStep]:
+    """A bar with the time left on a terminal; a line a stage in a log file; nothing for machines."""
+    if quiet or not sys.stderr.isatty():
+        stages: list[str] = []
+
+        def line(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+            if not quiet and what not in stages:
+                stages.append(what)
+                print(f"{what} ...", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    layout = TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+    with Progress(*layout, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, figures="")
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            bars.update(tasks[what], completed=done, total=total, figures=shown)
+
+        yield bar
+
+
+def _read(path: Path, schema: Path | None) -> Cohort:
+    from proband.records.tables import read
+
+    return read(path, _schema(schema))
+
+
+def _schema(path: Path | None) -> Schema | None:
+    from proband.schema import Schema
+
+    return None if path is None else Schema.load(path)
+
+
+def _must_be_new(path: Path) -> None:
+    if path.exists():
+        raise errors.InputError(f"'{path}' exists. Choose another name or remove it; nothing is overwritten.")
+
+
+def _tell_release(made: Any, json: bool, seconds: float | None) -> None:
+    text = f"{made.report.verdict}\nRelease  {made.path}\nReport   {made.path / 'report.html'}\nVerify   proband verify {made.path}"
+    took = {} if seconds is None else {"seconds": round(seconds, 1)}
+    _tell(json, {"release": str(made.path), "report": str(made.path / "report.html"), **took}, text + (f"\n{seconds:.0f} s" if seconds else ""))
+
+
+def _tell(json: bool, facts: dict[str, Any], text: str) -> None:
+    if json:
+        _print_json(facts)
+    else:
+        print(text)
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(jsonlib.dumps(facts, indent=2, default=str))
+
+
+def _complain(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

