@@ -62,9 +62,8 @@ def synthesize(
     step = on_step or _silent
 
     step(0, 1, "read", {})
-    frame = read_frame(data) if isinstance(data, str | Path) else data
-    reviewed = schema or Schema.guess(frame)
-    cohort = read(frame, reviewed.reviewed() if schema else reviewed.accept())
+    reviewed = schema or Schema.guess(read_frame(data) if isinstance(data, str | Path) else data)
+    cohort = read(data, reviewed.reviewed() if schema else reviewed.accept())
     if target is not None:
         cohort.schema.table[target]
     train, holdout, reference = cohort.split(seed=seed)

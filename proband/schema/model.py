@@ -47,18 +47,35 @@ class Grid(_Frozen):
 
     `bits` is the number of explicit mantissa bits that survived storage (23 for float32, 10 for float16, 12 for a
     SAS variable of length 3), `truncated` whether the rest were cut off rather than rounded: SUPPORT's 1.2 mg/dL is
-    1.19995117 because its file kept 12 bits.
+    1.19995117 because its file kept 12 bits. Such a value was then printed with at most `places` decimal places and
+    `digits` significant digits.
     """
 
-    step: float
+    step: float = Field(gt=0)
     decimals: int = Field(ge=0, le=15)
-    bits: int | None = None
+    bits: int | None = Field(default=None, ge=1, le=52)
     truncated: bool = False
+    places: int | None = Field(default=None, ge=0, le=17)
+    digits: int | None = Field(default=None, ge=1, le=17)
 
     def snap(self, values: np.ndarray) -> np.ndarray:
-        """The nearest value on the grid, float64 of the same shape; NaN stays NaN."""
-        snapped = np.round(np.round(np.asarray(values, float) / self.step) * self.step, self.decimals)
-        return snapped if self.bits is None else keep_bits(snapped, self.bits, truncate=self.truncated)
+        """The nearest value on the grid, float64 of the same shape; NaN stays NaN. Values on the grid stay as they are."""
+        values = np.asarray(values, float)
+        multiple = np.round(values / self.step)
+        if self.bits is None:
+            return np.round(multiple * self.step, self.decimals)
+        # 1092.4 cut to 12 bits is 1092.25, to which 1092.2 is nearer: the neighbouring multiple must be tried as well.
+        below, above = (self._stored(np.round((multiple + more) * self.step, self.decimals)) for more in (0, 1))
+        return np.where(np.abs(above - values) < np.abs(below - values), above, below)
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
+        kept = keep_bits(values, self.bits or 52, truncate=self.truncated)
+        if self.places is None and self.digits is None:
+            return kept
+        magnitude = np.floor(np.log10(np.where(kept == 0, 1.0, np.abs(kept))))
+        places = np.minimum(17 if self.places is None else self.places, (self.digits or 17) - 1 - magnitude)
+        scale = 10.0 ** np.abs(places)
+        return np.where(places >= 0, np.rint(kept * scale) / scale, np.rint(kept / scale) * scale)
 
 
 def keep_bits(values: np.ndarray, bits: int, *, truncate: bool) -> np.ndarray:
@@ -200,6 +217,12 @@ class Schema(_Frozen):
         """The one table (linked tables come later)."""
         return self.tables[0]
 
+    def check(self, cohort: Any) -> list[Problem]:
+        """What a person should look at in a cohort under this schema: broken rules, exact duplicates, constant or empty columns."""
+        from proband.schema.problems import problems
+
+        return problems(cohort, self)
+
     @staticmethod
     def guess(frame: Any, *, name: str = "patients") -> Schema:
         """A schema for `frame` (polars, pandas or arrow), for a person to review; what is doubtful becomes a proposal."""
@@ -219,7 +242,7 @@ class Schema(_Frozen):
         columns = {column.name: column.model_dump() for column in self.table.columns}
         for proposal in proposals:
             if proposal.accept:
-                columns[proposal.column] |= proposal.change
+                columns[proposal.column] |= _without_leftovers(proposal.change)
         table = self.table.model_dump() | {"columns": list(columns.values())}
         rest = [p for p in proposals if not p.accept]
         return validated(self.model_dump() | {"tables": [table], "proposals": [p.model_dump() for p in rest]}, "schema")
@@ -248,6 +271,13 @@ class Schema(_Frozen):
         """SHA-256 (hex) of the content; the same for the same schema on any machine."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _without_leftovers(change: dict[str, Any]) -> dict[str, Any]:
+    """`change`, clearing what only the old kind of a column could have meant: TOML cannot say "no categories"."""
+    if "kind" not in change:
+        return change
+    return {"categories": None, "spelling": None, "grid": None, "layout": None} | change
 
 
 def validated(content: dict[str, Any], what: str) -> Schema:

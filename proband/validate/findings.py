@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from proband.cohort import Cohort
 
 Question = Literal["faithful", "useful", "private"]
@@ -13,13 +15,27 @@ Question = Literal["faithful", "useful", "private"]
 
 @dataclass(frozen=True)
 class Limit:
-    """What a finding may reach: `at_most` or `at_least`. The unfavourable end of the interval is judged."""
+    """What a finding may reach: `at_most` or `at_least`. The unfavourable end of the interval is judged.
+
+    With `over_reference` the number counts from what real patients reach against real patients (`Finding.reference`):
+    distances grow as tables shrink, and only the excess is the synthesizer's doing. A judged finding shows the sum.
+    """
 
     at_most: float | None = None
     at_least: float | None = None
+    over_reference: bool = False
 
     def __str__(self) -> str:
-        return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+        text = f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+        return f"{text} from real against real" if self.over_reference else text
+
+    def beside(self, reference: float | None) -> Limit | None:
+        """The same limit as a plain number, given the finding's reference; None when it needs one and there is none."""
+        if not self.over_reference:
+            return self
+        if reference is None or reference != reference:
+            return None
+        return Limit(*(None if bound is None else round(bound + reference, 6) for bound in (self.at_most, self.at_least)))
 
     def allows(self, low: float, high: float) -> bool:
         """Whether the whole interval [low, high] is inside the limit. NaN is never inside."""
@@ -61,9 +77,10 @@ class Finding:
 
         if limit is None:
             return replace(self, limit=None, passed=None)
-        if self.value is None or self.interval is None or any(end != end for end in self.interval):
-            return replace(self, limit=limit, passed=None)
-        return replace(self, limit=limit, passed=limit.allows(*self.interval))
+        plain = limit.beside(self.reference)
+        if plain is None or self.value is None or self.interval is None or any(end != end for end in self.interval):
+            return replace(self, limit=plain or limit, passed=None)
+        return replace(self, limit=plain, passed=plain.allows(*self.interval))
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,8 @@ class Evidence:
     """Three real parts that share no patient, and the synthetic cohort, all under one schema.
 
     The synthesizer saw `train` only. `holdout` plays the patients it never saw; `reference` calibrates the attacks.
+    `refused` marks, by column, the synthetic cells that the schema's types could not hold and that are null in the
+    cohort's frame ("high" in a column of numbers; every cell of a column that is absent).
     """
 
     train: Cohort
@@ -78,3 +97,4 @@ class Evidence:
     reference: Cohort
     synthetic: Cohort
     target: str | None = None
+    refused: Mapping[str, np.ndarray] = field(default_factory=dict)

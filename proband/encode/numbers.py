@@ -1,0 +1,159 @@
+"""One number column as tokens: atoms for values that many patients share, quantile bins for the rest, a place within the bin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from proband.schema import Grid
+
+#: With at most this many distinct values each is its own token: counts, scores and coded answers are learned exactly.
+FEW_VALUES = 40
+#: Bins for a column without heaps. 3 % of the patients in a bin is as fine as a few thousand patients can teach, and the
+#: place within the bin carries what is finer. Fewer patients get fewer bins, so that a bin always holds `BIN_PATIENTS`.
+BINS = 32
+BIN_PATIENTS = 20
+
+
+def significant(values: np.ndarray, digits: int = 12) -> np.ndarray:
+    """`values` rounded to `digits` significant decimal digits: what remains of 0.1 + 0.2 is 0.3. NaN stays NaN."""
+    values = np.asarray(values, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = digits - 1 - np.floor(np.log10(np.abs(values)))
+    shift = np.where(np.isfinite(shift), np.clip(shift, -290, 290), 0)
+    up, down = 10.0 ** np.maximum(shift, 0), 10.0 ** np.maximum(-shift, 0)
+    return np.round(values * up / down) * down / up
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A monotone map between numbers and (token, offset), learned from training values.
+
+    Every distinct training value v owns the stretch [left, right] of its token's offsets, so that encoding and decoding
+    it is exact. A value that c patients share keeps (c - 1) / c of its probability there; one patient's share is spread
+    towards the neighbours, so that a single patient's value is drawn no more often than its surroundings. Between
+    stretches the inverse empirical distribution is interpolated, and snapped to the grid.
+
+    values, token, left, right   one entry a distinct training value, ascending; left and right hold float32 numbers
+    binned                       one entry a token: a bin (True) or an atom (False)
+    counts                       one entry a token: training patients
+    grid                         None: interpolated values keep 12 significant digits
+    """
+
+    values: np.ndarray
+    token: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    binned: np.ndarray
+    counts: np.ndarray
+    grid: Grid | None
+
+    @staticmethod
+    def learn(values: np.ndarray, grid: Grid | None) -> Numbers:
+        """Atoms and bins for `values` (finite float64, any length, ties welcome)."""
+        distinct, counts = np.unique(values, return_counts=True)
+        few = len(distinct) <= FEW_VALUES and len(values) >= 3 * len(distinct)
+        heap = max(BIN_PATIENTS, len(values) / (2 * BINS))
+        atom = (counts >= heap) | few
+        rest = counts[~atom].sum()
+        bins = int(np.clip(min(round(BINS * rest / max(1, len(values))), rest // BIN_PATIENTS), 1, BINS))
+        middle = np.cumsum(counts[~atom]) - counts[~atom] / 2
+        group = np.full(len(distinct), -1)
+        group[~atom] = np.floor(middle * bins / max(1, rest)).astype(int)
+        # A token starts at each atom, and at the first value of each bin; a bin may reach across an atom.
+        first = atom.copy()
+        first[~atom] = np.diff(group[~atom], prepend=-1) != 0
+        started = np.cumsum(first) - 1
+        token = started.copy()
+        token[~atom] = np.repeat(started[~atom & first], np.diff(np.append(np.flatnonzero(first[~atom]), (~atom).sum())))
+        size = np.bincount(token, counts, minlength=int(first.sum())).astype(np.int64)
+        left, right = np.zeros(len(distinct)), np.ones(len(distinct))
+        for chosen in np.flatnonzero(~atom[first]):
+            rows = np.flatnonzero(token == chosen)
+            until = np.cumsum(counts[rows])
+            left[rows] = (until - counts[rows] + 0.5) / size[chosen]
+            right[rows] = (until - 0.5) / size[chosen]
+            left[rows[0]] = 0.0
+        if (~atom).any():
+            right[np.flatnonzero(~atom)[-1]] = 1.0
+        left, right = left.astype(np.float32), right.astype(np.float32)
+        return Numbers(distinct, token.astype(np.int32), left, right, ~atom[first], size, grid)
+
+    @property
+    def levels(self) -> int:
+        """The number of tokens."""
+        return len(self.binned)
+
+    @cached_property
+    def _curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """The knots of token + offset -> value: every stretch, and the end of every bin, where the next bin begins."""
+        place = np.stack([self.token + self.left.astype(float), self.token + self.right.astype(float)], axis=1).ravel()
+        value = np.repeat(self.values, 2)
+        order = np.argsort(np.repeat(self.token, 2), kind="stable")  # a bin that reaches across an atom comes first
+        place, value = place[order], value[order]
+        bins = np.flatnonzero(self.binned)
+        if len(bins) > 1:
+            at = np.searchsorted(place, bins[:-1] + 1.0)
+            place, value = np.insert(place, at, bins[:-1] + 1.0), np.insert(value, at, self.values[self._first_value[bins[1:]]])
+        return place, value
+
+    @cached_property
+    def _first_value(self) -> np.ndarray:
+        return np.unique(self.token, return_index=True)[1]
+
+    def decode(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Values (float64) for tokens 0..levels-1 and offsets in [0, 1)."""
+        if not len(self.values):
+            return np.full(len(tokens), np.nan)
+        found = np.interp(np.asarray(tokens) + np.asarray(offsets, float), *self._curve)
+        near = np.minimum(np.searchsorted(self.values, found), len(self.values) - 1)
+        known = self.values[near] == found
+        snapped = significant(found) if self.grid is None else self.grid.snap(found)
+        return np.where(known, found, np.clip(snapped, self.values[0], self.values[-1]))
+
+    def encode(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and offsets (float64) of finite values; outside the training range, the nearest end."""
+        values = np.asarray(values, float)
+        at = np.clip(np.searchsorted(self.values, values), 0, len(self.values) - 1)
+        known = self.values[at] == values
+        binned = np.flatnonzero(self.binned[self.token])
+        if not len(binned):
+            below = np.maximum(at - 1, 0)
+            at = np.where(np.abs(self.values[below] - values) <= np.abs(self.values[at] - values), below, at)
+            return self.token[at], np.full(len(values), 0.5)
+        low = np.clip(np.searchsorted(self.values[binned], values, side="right") - 1, 0, len(binned) - 1)
+        here, after = binned[low], binned[np.minimum(low + 1, len(binned) - 1)]
+        same = self.token[here] == self.token[after]
+        start, end = self.right[here].astype(float), np.where(same, self.left[after].astype(float), 1.0)
+        width = self.values[after] - self.values[here]
+        share = np.clip(np.divide(values - self.values[here], width, out=np.zeros(len(values)), where=width > 0), 0, 1)
+        between = np.where(values < self.values[here], 0.0, start + share * (end - start))
+        exact = ((self.left[at].astype(float) + self.right[at]) / 2).astype(np.float32).astype(float)
+        offset = np.where(known, exact, np.clip(between, 0, np.nextafter(np.float32(1), np.float32(0))))
+        return np.where(known, self.token[at], self.token[here]).astype(np.int32), offset
+
+    def state(self) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+        """What `restored` needs: plain data and arrays."""
+        names = ("values", "token", "left", "right", "binned", "counts")
+        return {"grid": self.grid and self.grid.model_dump()}, {name: getattr(self, name) for name in names}
+
+    @staticmethod
+    def restored(config: dict, arrays: dict[str, np.ndarray]) -> Numbers:
+        """The inverse of `state`."""
+        return Numbers(**arrays, grid=Grid(**config["grid"]) if config["grid"] else None)
+
+
+def grid_of(values: np.ndarray, declared: Grid | None, *, whole: bool) -> Grid | None:
+    """The lattice of a column: the declared one, else the common divisor of its values (with at most 6 decimals), else none."""
+    if declared is not None or not len(values):
+        return declared
+    if whole:
+        step = int(np.gcd.reduce(np.abs(values).astype(np.int64)))
+        return Grid(step=max(1, step), decimals=0)
+    for decimals in range(7):
+        if np.array_equal(np.round(values, decimals), values) and np.abs(values).max() < 2**52 / 10**decimals:
+            step = int(np.gcd.reduce(np.round(np.abs(values) * 10**decimals).astype(np.int64)))
+            return Grid(step=max(1, step) / 10**decimals, decimals=decimals)
+    return None

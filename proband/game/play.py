@@ -1,0 +1,163 @@
+"""The one loop: two networks play until the discriminator can only guess. Everything that varies is in the two turns."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from proband.errors import ProbandError
+
+#: How often a non-finite loss may send the players back before `play` gives up.
+ROLLBACKS = 6
+
+
+class Pairs(NamedTuple):
+    """Real examples, and what both players are told about each of them; the fake paired with it is told the same."""
+
+    real: Tensor  # (examples, ...)
+    given: Tensor | None = None  # (examples, ...), None: nothing is told
+
+
+@dataclass
+class Game:
+    """The two players. `history` holds (step, success rate of the discriminator on held-out pairs); it should fall to 0.5."""
+
+    generator: nn.Module  # generator(noise, given) -> fakes, of the shape of the real examples
+    discriminator: nn.Module  # discriminator(examples, given) -> (examples,) scores, higher is more real
+    noise: Callable[[int, torch.Generator], Tensor]  # noise(count, rng) -> the generator's input
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+    def forge(self, count: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """`count` fakes."""
+        return self.generator(self.noise(count, rng), given)
+
+    def judge(self, examples: Tensor, given: Tensor | None = None) -> Tensor:
+        """How real each example looks, (examples,)."""
+        return self.discriminator(examples, given)
+
+
+#: A player's move: (game, what it may see, rng) -> losses, one per example.
+JudgeTurn = Callable[[Game, Pairs, torch.Generator], Tensor]
+ForgeTurn = Callable[[Game, Any, torch.Generator], Tensor]
+
+
+def play(
+    game: Game,
+    batches: Iterable[Pairs],
+    *,
+    steps: int,
+    judge_turn: JudgeTurn,
+    forge_turn: ForgeTurn,
+    rng: torch.Generator,
+    rates: tuple[float, float] = (1e-3, 1e-3),
+    ema: float = 0.995,
+    held_out: Pairs | None = None,
+    look_every: int = 50,
+    private: bool = False,
+    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
+) -> nn.Module:
+    """Play `steps` rounds and return the generator whose weights are averaged over the rounds.
+
+    rates       Adam step sizes of the (discriminator, generator); each falls to a tenth along a cosine
+    ema         share of the averaged weights that survives a round (fewer in the first rounds)
+    held_out    pairs that no turn sees: every `look_every` rounds the discriminator's success on them, against the averaged
+                generator, is added to `game.history`
+    private     the generator's move is told only how many fakes to make: a move that reads real examples would leak them
+    on_step     called after every round with (round, rounds, "game", figures); what it raises ends the game
+
+    A non-finite loss or gradient sends both players back to the last look with half the step size; ProbandError after the
+    sixth time. Adam(0, .99) and the falling step size follow Huang et al., NeurIPS 2024.
+    """
+    averaged = copy.deepcopy(game.generator).requires_grad_(False)
+    judge_steps = torch.optim.Adam(game.discriminator.parameters(), lr=rates[0], betas=(0.0, 0.99))
+    forge_steps = torch.optim.Adam(game.generator.parameters(), lr=rates[1], betas=(0.0, 0.99))
+    stateful = (game.generator, game.discriminator, averaged, judge_steps, forge_steps)
+    last_good, rollbacks = _snapshot(stateful), 0
+    with deterministic():
+        for step, pairs in zip(range(1, steps + 1), batches, strict=False):
+            pace = 0.5**rollbacks * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+            judge_loss = _descend(judge_turn(game, pairs, rng), judge_steps, rates[0] * pace)
+            forge_loss = _descend(forge_turn(game, len(pairs.real) if private else pairs, rng), forge_steps, rates[1] * pace)
+            if not math.isfinite(judge_loss + forge_loss):
+                rollbacks += 1
+                if rollbacks > ROLLBACKS:
+                    raise ProbandError(
+                        f"The game broke down at step {step} of {steps}: the loss was not finite, {rollbacks} times in all, although the "
+                        f"step size was halved each time. Look for extreme values in the input, or use another synthesizer."
+                    )
+                _restore(stateful, last_good)
+                continue
+            average(averaged, game.generator, min(ema, step / (step + 10)))
+            if step % look_every == 0 or step == steps:
+                last_good = _snapshot(stateful)
+                if held_out is not None:
+                    game.history.append((step, success(game, held_out, rng, generator=averaged)))
+            if on_step is not None:
+                figures = {"discriminator loss": judge_loss, "generator loss": forge_loss}
+                on_step(step, steps, "game", figures | ({"success": game.history[-1][1]} if game.history else {}))
+    return averaged
+
+
+@torch.no_grad()
+def success(game: Game, pairs: Pairs, rng: torch.Generator, *, generator: nn.Module | None = None) -> float:
+    """Share of pairs in which the discriminator scores the real example above the fake one; ties count half."""
+    fake = (generator or game.generator)(game.noise(len(pairs.real), rng), pairs.given)
+    gap = game.judge(pairs.real, pairs.given) - game.judge(fake, pairs.given)
+    return float((gap > 0).double().mean() + (gap == 0).double().mean() / 2)
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, current: nn.Module, keep: float) -> None:
+    """averaged = keep * averaged + (1 - keep) * current, in place."""
+    for old, new in zip(averaged.parameters(), current.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
+
+
+def shuffled(real: Tensor, size: int, rng: torch.Generator, given: Callable[[Tensor], Tensor] | None = None) -> Iterator[Pairs]:
+    """Endless batches of `size` examples (all of them when there are fewer), in a new random order each time through."""
+    size = min(size, len(real))
+    while True:
+        for rows in torch.randperm(len(real), generator=rng).split(size):
+            if len(rows) == size:
+                yield Pairs(real[rows], given(real[rows]) if given else None)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Only algorithms that give the same bits every time; the caller's setting comes back afterwards."""
+    before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+def _descend(losses: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> float:
+    """One step down the mean of `losses`; gives back the mean, or NaN (and no step) when it or a gradient is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = losses.mean()
+    loss.backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not torch.isfinite(torch.stack([loss.detach(), *(g.abs().sum() for g in gradients)])).all():
+        return math.nan
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _snapshot(stateful: Iterable[Any]) -> list[Any]:
+    return [copy.deepcopy(part.state_dict()) for part in stateful]
+
+
+def _restore(stateful: Iterable[Any], states: Iterable[Any]) -> None:
+    for part, state in zip(stateful, states, strict=True):
+        part.load_state_dict(copy.deepcopy(state))

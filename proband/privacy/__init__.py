@@ -1,0 +1,1 @@
+"""What can leak, measured by attack: is a patient recognisable as one that the synthesizer saw?"""

@@ -1,0 +1,199 @@
+"""Tables: CSV (also .gz), Parquet and frames <-> Cohort. What is wrong is refused here, in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import narwhals as nw
+import polars as pl
+
+from proband.cohort import Cohort
+from proband.errors import InputError
+from proband.records import mark as marks
+from proband.records.csv import read_csv
+from proband.schema import Schema, Table
+from proband.schema.frames import to_polars
+from proband.schema.values import parse, spell, stored_name
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+_ROWS_PER_WRITE = 20_000
+
+
+def read_frame(path: str | Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
+    """The table in a .csv, .csv.gz or .parquet file, as its file spells it.
+
+    In CSV a column becomes numbers only when every cell is plainly one: codes with leading zeros ("007") and columns
+    with any other text stay text, as do the columns named in `as_text`. An empty cell is null. Raises InputError when
+    the file is missing, empty, has no rows, is no table, is cut off, is not UTF-8, has duplicate or empty column
+    names or rows of unequal length.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder, expected a data file ({', '.join(SUFFIXES)}). Give the path of one file in it.")
+    if not path.exists():
+        raise InputError(f"File '{path}' does not exist. Check the path.")
+    try:
+        frame = _read_parquet(path) if suffix == ".parquet" else read_csv(path, as_text=as_text)
+    except OSError as error:
+        raise InputError(f"File '{path}' cannot be read: {error.strerror or error}. Check its permissions.") from error
+    if frame.height == 0:
+        raise InputError(f"File '{path}' has column names but no rows. Check the export.")
+    return frame
+
+
+def read(source: Any, schema: Schema | None = None) -> Cohort:
+    """A Cohort from a path (.csv, .csv.gz, .parquet) or a pandas, polars or arrow frame.
+
+    Without a schema one is guessed and all that it proposes is accepted; better, guess once, let a person review the
+    file, and pass it. A file that proband wrote gives back its mark. Raises InputError naming the column, row, value
+    and remedy: for a bad file, a declared column that is missing, an undeclared one, or a value that does not fit.
+    """
+    mark, where = None, "The frame"
+    if isinstance(source, str | Path):
+        where = f"File '{source}'"
+        frame = read_frame(source, as_text=_spelled_as_text(schema.table) if schema else ())
+        mark = marks.find_mark(source)
+        frame = _without_label(frame, where)
+    else:
+        frame = to_polars(source)
+    if schema is None:
+        from proband.schema.guess import accepted
+
+        schema = accepted(frame)
+    return Cohort(schema, _parsed(frame, schema.table, where), mark)
+
+
+def write(cohort: Cohort, path: str | Path) -> None:
+    """Write a cohort as its file spelled it; the suffix decides the format. The same cohort gives the same bytes.
+
+    A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
+    (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    columns = cohort.schema.table.columns
+    sidecar = marks.sidecar(path)
+    label = cohort.mark if suffix != ".parquet" else None
+    with _replacing(path) as data:
+        if suffix == ".parquet":
+            frame = pl.DataFrame([spell(column, cohort.frame[column.name]) for column in columns])
+            frame.write_parquet(data, metadata=marks.to_text(cohort.mark) if cohort.mark else None)
+        else:
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=data, mtime=0, compresslevel=6) if suffix == ".csv.gz" else None
+            for start in range(0, max(cohort.frame.height, 1), _ROWS_PER_WRITE):
+                rows = cohort.frame.slice(start, _ROWS_PER_WRITE)
+                part = pl.DataFrame([spell(column, rows[column.name]) for column in columns])
+                if label:
+                    part = part.insert_column(0, pl.Series(marks.COLUMN, ["true"] * part.height, dtype=pl.String))
+                (packed or data).write(part.write_csv(include_header=start == 0).encode())
+            if packed:
+                packed.close()
+        if label:
+            with _replacing(sidecar) as beside:
+                beside.write((json.dumps(marks.to_text(label), indent=2, ensure_ascii=False) + "\n").encode())
+    if not label:
+        sidecar.unlink(missing_ok=True)  # an older synthetic file's label would lie about this one
+
+
+def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
+    """`data` as the kind of frame that `original` is (pandas, polars, arrow), spelled as its file spelled it.
+
+    >>> like(pl.DataFrame({"age": [71]}), pl.DataFrame()).shape
+    (1, 1)
+    """
+    frame = data
+    if isinstance(data, Cohort):
+        frame = pl.DataFrame([spell(column, data.frame[column.name]) for column in data.schema.table.columns])
+    try:
+        kind = nw.from_native(original, allow_series=False).implementation
+    except TypeError as error:
+        raise InputError(f"Frames of type {type(original).__name__} are not supported. Give a pandas, polars or arrow frame.") from error
+    given = nw.from_native(frame)
+    if kind.is_polars():
+        return frame
+    return given.to_pandas() if kind.is_pandas() else given.to_arrow()
+
+
+def _suffix(path: Path) -> str:
+    for suffix in (".csv.gz", ".csv", ".parquet"):
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise InputError(f"'{path}' has the suffix {path.suffix!r}, expected one of: {', '.join(SUFFIXES)}. Convert or rename it.")
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    if path.stat().st_size == 0:
+        raise InputError(f"File '{path}' is empty (0 bytes). Check the export.")
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"File '{path}' cannot be read as Parquet: {str(error).splitlines()[0]}. Copy or export it again.") from error
+    if "" in frame.columns:
+        raise InputError(f"File '{path}': column {frame.columns.index('') + 1} has no name. Name it.")
+    for name, dtype in frame.schema.items():
+        if stored_name(dtype) is None:
+            raise InputError(f"File '{path}': column {name!r} holds {dtype}, which is no single value. Unpack it into plain columns, or drop it.")
+    return frame
+
+
+def _without_label(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    if marks.COLUMN not in frame.columns:
+        return frame
+    labels = frame[marks.COLUMN].cast(pl.String)
+    if not (labels == "true").fill_null(False).all():
+        raise InputError(
+            f"{where}: column {marks.COLUMN!r} does not say true in every row: real and synthetic patients are mixed. Take them apart first."
+        )
+    return frame.drop(marks.COLUMN)
+
+
+def _spelled_as_text(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.stored == "String" and not column.numeric]
+
+
+def _parsed(frame: pl.DataFrame, table: Table, where: str) -> pl.DataFrame:
+    declared = [column.name for column in table.columns]
+    missing = [name for name in declared if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in table]
+    if missing:
+        raise InputError(f"{where} lacks column {missing[0]!r}, which the schema declares{_more(missing)}. Add it, or delete it from the schema.")
+    if unknown:
+        raise InputError(
+            f"{where} has column {unknown[0]!r}, which the schema does not declare{_more(unknown)}. Drop it from the data, or guess the schema anew."
+        )
+    parsed = []
+    for column in table.columns:
+        parsed.append(parse(column, frame[column.name]))
+        frame = frame.drop(column.name)  # one raw column at a time is given back: large tables fit into memory once
+    return pl.DataFrame(parsed)
+
+
+def _more(names: list[str]) -> str:
+    return f" ({len(names)} such columns: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if len(names) > 1 else ""
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """An open scratch file beside `path` that takes its name at the end, or vanishes."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with open(scratch, "wb") as file:
+            yield file
+        scratch.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"'{path}' cannot be written: {_reason(error)}. Free some space, or choose another folder.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+
+

@@ -1,0 +1,1 @@
+"""Out of the door: judged under a policy, labelled as synthetic, signed, and checkable by anybody offline."""

@@ -1,0 +1,67 @@
+"""Validation: is it faithful, useful, private? Judged against real patients the synthesizer never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from proband.validate.findings import Evidence, Finding, Limit
+
+if TYPE_CHECKING:
+    from proband.schema import Schema
+    from proband.validate.report import Report
+
+__all__ = ["Evidence", "Finding", "Limit", "validate"]
+
+
+def validate(
+    train: Any,
+    holdout: Any,
+    synthetic: Any,
+    *,
+    reference: Any = None,
+    target: str | None = None,
+    schema: Schema | None = None,
+    limits: Mapping[str, Limit] | None = None,
+    seed: int = 0,
+    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Report:
+    """Judge anybody's synthetic patients against real ones: a Report of findings.
+
+    train      the real patients that the synthesizer learned from
+    holdout    real patients that it never saw
+    synthetic  the synthetic patients
+    reference  more unseen real patients, to calibrate attacks; without them half of the holdout's patients
+    target     the outcome for the usefulness questions; without it they are not asked
+    schema     what the columns mean; else that of `train` when it is a Cohort, else guessed from the real patients
+    limits     by finding name; LIMITS unless told; findings without a limit are shown, not judged
+    context    plain data that the report quotes: title, data, policy, ...
+
+    Each table is a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet). A synthetic table with
+    absent or unknown columns, or values that the schema does not allow, is judged, not refused. Raises InputError when a
+    real part is wrong, holdout and train share a patient, the target is unknown or the real patients have only one class of it.
+    The same arguments and seed give the same report.
+
+    >>> report = validate(train, holdout, synthetic, target="death")  # doctest: +SKIP
+    >>> report.passed  # doctest: +SKIP
+    False
+    """
+    from proband.validate.coded import tables
+    from proband.validate.evidence import gather
+    from proband.validate.fidelity import fidelity
+    from proband.validate.limits import LIMITS
+    from proband.validate.privacy import privacy
+    from proband.validate.report import Report
+    from proband.validate.utility import utility
+
+    evidence, notes = gather(train, holdout, synthetic, reference=reference, target=target, schema=schema, seed=seed)
+    step = on_step or (lambda done, total, what, figures: None)
+    coded = tables(evidence, seed=seed)
+    findings = fidelity(evidence, seed=seed, on_step=step, coded=coded)
+    findings += utility(evidence, seed=seed, on_step=step, coded=coded)
+    step(0, 1, "private: attacks", {})
+    findings += privacy(evidence, seed=seed)
+    step(1, 1, "private: attacks", {})
+    standard = LIMITS if limits is None else limits
+    return Report(tuple(f.judged(standard.get(f.name)) for f in findings), {**notes, **(context or {})})

@@ -1,0 +1,206 @@
+"""Anybody's tables -> Evidence. Real parts must fit the schema; a synthetic table is judged as it is, whatever is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from proband import seeds
+from proband.cohort import Cohort
+from proband.errors import InputError
+from proband.records import read
+from proband.records.mark import find_mark
+from proband.records.tables import read_frame
+from proband.schema import Schema
+from proband.schema.frames import to_polars
+from proband.schema.model import Column
+from proband.schema.values import canonical, parse
+from proband.validate.findings import Evidence
+
+#: Columns that tools add to say that a table is synthetic; they are no part of a patient's record.
+_LABELS = ("_synthetic",)
+
+#: The fewest patients in a part that can carry an interval.
+_FEWEST = 20
+
+
+def gather(
+    train: Any,
+    holdout: Any,
+    synthetic: Any,
+    *,
+    reference: Any = None,
+    target: str | None = None,
+    schema: Schema | None = None,
+    seed: int = 0,
+) -> tuple[Evidence, dict[str, Any]]:
+    """The Evidence, and what the report says about where it comes from (sizes, hashes, columns absent or unknown, ...).
+
+    See `proband.validate.validate` for the arguments. Without `reference`, half of the holdout's patients become it.
+    """
+    notes: dict[str, Any] = {}
+    given = {"train": train, "holdout": holdout} | ({} if reference is None else {"reference": reference})
+    if schema is None and isinstance(train, Cohort):
+        schema = train.schema
+    frames = {name: data if isinstance(data, Cohort) else _raw(data, schema) for name, data in given.items()}
+    if schema is None:
+        schema, notes["proposals"] = _guessed(frames)
+    real = {
+        name: data if isinstance(data, Cohort) and data.schema.table == schema.table else _read(data, schema)
+        for name, data in frames.items()
+    }
+    del frames
+    if target is not None:
+        schema.table[target]
+    if "reference" not in real:
+        real["holdout"], real["reference"] = _halves(real["holdout"], seed)
+    _check(real, schema)
+    made, refused, odd = _synthetic(synthetic, schema)
+    notes |= {
+        "sizes": {**{name: len(cohort) for name, cohort in real.items()}, "synthetic": len(made)},
+        "columns": len(schema.table.columns),
+        "schema_hash": schema.hash,
+        "seed": seed,
+        "subject": {"sha256": made.fingerprint} | ({"file": Path(synthetic).name} if isinstance(synthetic, str | Path) else {}),
+        **odd,
+    }
+    if target is not None:
+        notes["target"] = target
+    if made.mark is not None:
+        notes |= {"synthesizer": made.mark.synthesizer, "version": made.mark.version}
+    return Evidence(real["train"], real["holdout"], real["reference"], made, target, refused), notes
+
+
+def _raw(data: Any, schema: Schema | None) -> pl.DataFrame:
+    if isinstance(data, Cohort):
+        return data.frame
+    if isinstance(data, str | Path):
+        text = [c.name for c in schema.table.columns if c.stored == "String" and not c.numeric] if schema else ()
+        frame = read_frame(data, as_text=text)
+    else:
+        frame = to_polars(data)
+    return frame.drop([name for name in _LABELS if name in frame.columns])
+
+
+def _guessed(frames: dict[str, Any]) -> tuple[Schema, list[str]]:
+    """A schema for all real patients together, every proposal accepted, and the proposals in words."""
+    parts = {name: data.frame if isinstance(data, Cohort) else data for name, data in frames.items()}
+    first = parts["train"].columns
+    for name, frame in parts.items():
+        lacking = [column for column in first if column not in frame.columns]
+        if lacking:
+            raise InputError(f"The {name} table lacks column {lacking[0]!r}, which the training table has. Give both the same columns.")
+    try:
+        together = pl.concat([frame.select(first) for frame in parts.values()], how="vertical_relaxed", rechunk=False)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(
+            f"The real tables do not fit together: {str(error).splitlines()[0]}. Give columns of one type, or a schema."
+        ) from error
+    guessed = Schema.guess(together)
+    return guessed.accept(), [f"{p.column}: {p.why}" for p in guessed.proposals]
+
+
+def _read(data: Cohort | pl.DataFrame, schema: Schema) -> Cohort:
+    frame = data.frame if isinstance(data, Cohort) else data
+    if [*frame.schema.items()] == [(c.name, c.dtype) for c in schema.table.columns]:
+        return Cohort(schema, frame)
+    return read(frame, schema)
+
+
+def _halves(holdout: Cohort, seed: int) -> tuple[Cohort, Cohort]:
+    patients = holdout.patients
+    order = seeds.generator(seed, "reference").permutation(len(patients))
+    cut = (len(patients) + 1) // 2
+    return holdout.take(patients.gather(np.sort(order[:cut]))), holdout.take(patients.gather(np.sort(order[cut:])))
+
+
+def _check(real: dict[str, Cohort], schema: Schema) -> None:
+    for name, cohort in real.items():
+        if len(cohort) < _FEWEST:
+            raise InputError(
+                f"The {name} part has {len(cohort)} patients; at least {_FEWEST} are needed to tell anything. Bring more patients."
+            )
+    if schema.table.key is not None:
+        seen = real["train"].patients
+        for name in ("holdout", "reference"):
+            both = int(real[name].patients.is_in(seen.implode()).sum())
+            if both:
+                raise InputError(
+                    f"{both} patients (column {schema.table.key!r}) are both in train and in {name}: what was learned from cannot judge. "
+                    f"Split by patient, with: proband split"
+                )
+
+
+def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray], dict[str, Any]]:
+    """The synthetic table under the schema, its cells that the schema's types cannot hold, and its absent and unknown columns."""
+    mark = data.mark if isinstance(data, Cohort) else find_mark(data) if isinstance(data, str | Path) else None
+    frame = _raw(data, schema)
+    if frame.height == 0:
+        raise InputError("The synthetic table has no rows. Give one with rows.")
+    columns = schema.table.columns
+    refused: dict[str, np.ndarray] = {}
+    if [*frame.schema.items()] == [(c.name, c.dtype) for c in columns]:
+        return Cohort(schema, frame, mark), refused, {}
+    unknown = [name for name in frame.columns if name not in schema.table]
+    absent = [c.name for c in columns if c.name not in frame.columns]
+    made = []
+    for column in columns:
+        if column.name in absent:
+            if column.name == schema.table.key:  # without it every row is a patient
+                made.append(pl.int_range(frame.height, eager=True).cast(pl.String).cast(column.dtype).alias(column.name))
+                continue
+            made.append(pl.repeat(None, frame.height, dtype=column.dtype, eager=True).alias(column.name))
+            if column.kind != "identifier":
+                refused[column.name] = np.ones(frame.height, bool)
+            continue
+        values, mask = _lenient(column, frame[column.name])
+        made.append(values)
+        if mask.any():
+            refused[column.name] = mask
+    odd: dict[str, Any] = {"absent_columns": absent} if absent else {}
+    if unknown:
+        odd["unknown_columns"] = unknown
+    return Cohort(schema, pl.DataFrame(made), mark), refused, odd
+
+
+def _lenient(column: Column, raw: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """A column's values as far as its type can hold them, and a mask of the cells it cannot; bounds and levels are judged later."""
+    nothing = np.zeros(len(raw), bool)
+    if raw.dtype == column.dtype and not (raw.dtype == pl.String and column.missing):
+        return raw.fill_nan(None) if raw.dtype.is_float() else raw, nothing
+    try:
+        return parse(column, raw), nothing
+    except InputError:
+        pass
+    open_ended = column.model_copy(update={"low": None, "high": None})
+    if column.kind in ("category", "ordinal"):
+        levels = canonical(raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw).unique().drop_nulls().sort().to_list()
+        open_ended = open_ended.model_copy(update={"categories": tuple(dict.fromkeys([*(column.categories or ()), *levels]))})
+    try:
+        return parse(open_ended, raw), nothing
+    except InputError:
+        pass
+    # Some cells cannot be read at all. Numbers are sifted at once, other kinds by their distinct values.
+    missing = (raw.is_null() | raw.cast(pl.String).str.strip_chars().is_in(["", *column.missing])).to_numpy()
+    if column.kind in ("number", "integer"):
+        text = raw.cast(pl.String).str.strip_chars()
+        found = (
+            (text.str.strip_suffix(column.unit_in_cell.strip()) if column.unit_in_cell else text)
+            .str.strip_chars()
+            .cast(pl.Float64, strict=False)
+        )
+        fits = found.is_finite() & ((found == found.round(0)) | (column.kind == "number")) & (found.abs() < 2.0**62)
+        values = found.to_frame("x").select(pl.when(fits & ~pl.Series(missing)).then("x")).to_series().cast(column.dtype).alias(column.name)
+        return values, values.is_null().to_numpy() & ~missing
+    known: dict[object, object] = {}
+    for value in raw.unique().drop_nulls().to_list():
+        try:
+            known[value] = parse(open_ended, pl.Series(column.name, [value], dtype=raw.dtype)).item()
+        except InputError:
+            known[value] = None
+    table = pl.DataFrame({"raw": pl.Series(list(known), dtype=raw.dtype), "read": pl.Series(list(known.values()), dtype=column.dtype)})
+    values = raw.alias("raw").to_frame().join(table, on="raw", how="left", maintain_order="left")["read"].alias(column.name)
+    return values, values.is_null().to_numpy() & ~missing

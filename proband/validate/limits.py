@@ -1,0 +1,57 @@
+"""The standard limits: what a table must reach to be called faithful, useful and private when no policy says otherwise.
+
+None was fitted to a data set. Distances are judged by their excess over real against real at the same size, since they
+grow as tables shrink; the unfavourable end of the interval must keep the limit, so a small holdout passes nothing by chance.
+Policies for a release may be stricter.
+"""
+
+from __future__ import annotations
+
+from proband.validate.findings import Limit
+
+LIMITS: dict[str, Limit] = {
+    # -- faithful --
+    # A point estimate of a share (a prevalence) is off by 3 points on average over columns: what a reader of a table of
+    # baseline characteristics would not remark.
+    "columns_distance": Limit(at_most=0.03, over_reference=True),
+    # Already an excess over real against real: one column may be off by 10 points, not more.
+    "worst_column_distance": Limit(at_most=0.10),
+    # A cell of a cross table, off by 5 points in sum over the table.
+    "pairs_distance": Limit(at_most=0.05, over_reference=True),
+    "triples_distance": Limit(at_most=0.08, over_reference=True),
+    # One row in twenty with a wrong pattern of missing values.
+    "missingness_distance": Limit(at_most=0.05, over_reference=True),
+    "association_error": Limit(at_most=0.05, over_reference=True),
+    # Correlations shrink by a factor of about the square root of what is kept: a quarter lost turns .40 into .35.
+    "dependence_lost": Limit(at_most=0.25),
+    "tails_error": Limit(at_most=0.35, over_reference=True),
+    "rare_levels_error": Limit(at_most=0.35, over_reference=True),
+    # A fifth of a group that is surely gone is a group that studies on these data would misjudge.
+    "subgroups_error": Limit(at_most=0.20),
+    "rules_broken": Limit(at_most=0.005, over_reference=True),
+    "format_broken": Limit(at_most=0.005, over_reference=True),
+    # Three of four pairs told apart. A real sample scores .50; the best published table synthesizers .55 to .70.
+    "detection_auc": Limit(at_most=0.75),
+    "detection_auc_binned": Limit(at_most=0.75),
+    # -- useful --
+    # All count from what a second real training set of the same size would lose. A model that ranks five pairs in a
+    # hundred worse than one trained on patients would be chosen or dropped for the wrong reasons.
+    "tstr_auroc_gap": Limit(at_most=0.05, over_reference=True),
+    "tstr_average_precision_gap": Limit(at_most=0.10, over_reference=True),
+    "tstr_brier_gap": Limit(at_most=0.02, over_reference=True),
+    # Log odds a third too extreme turn a risk of 20 % into 15 %: more would mislead at the bedside.
+    "tstr_calibration_slope": Limit(at_least=-0.35, over_reference=True),
+    # Groups are small, so the bar is wider; the worst of them decides.
+    "subgroup_auroc_gap": Limit(at_most=0.10, over_reference=True),
+    # -- private -- (membership and copies; docs/privacy.md has stricter numbers for wider audiences, and the sizes they need)
+    # Upper ends: more than one training patient in a hundred copied must be excluded. No copy among 370 patients does that.
+    "exact_copies_excess": Limit(at_most=0.01),
+    # A little wider, because strangers too come near now and then: two chance hits among 600 patients must not fail a release.
+    "near_copies_excess": Limit(at_most=0.0125),
+    # Three of five pairs guessed right. The coarse bar: a mean cannot see a few leaked patients.
+    "membership_auc": Limit(at_most=0.60),
+    # Six times the false accusations; an epsilon of 2 would allow seven times.
+    "membership_tpr_at_1pct": Limit(at_most=0.06),
+    # Already a lower bound, corrected for all attacks and depths: odds on membership surely changed by more than e^0.5 = 1.65.
+    "membership_epsilon": Limit(at_most=0.5),
+}
