@@ -33,7 +33,7 @@ class Numbers:
 
     Every distinct training value v owns the stretch [left, right] of its token's offsets, so that encoding and decoding
     it is exact. A value that c patients share keeps (c - 1) / c of its probability there; one patient's share is spread
-    towards the neighbours, so that a single patient's value is drawn no more often than its surroundings. Between
+    up to the next value, so that a single patient's value is drawn no more often than its surroundings. Between
     stretches the inverse empirical distribution is interpolated, and snapped to the grid.
 
     values, token, left, right   one entry a distinct training value, ascending; left and right hold float32 numbers
@@ -73,9 +73,8 @@ class Numbers:
         for chosen in np.flatnonzero(~atom[first]):
             rows = np.flatnonzero(token == chosen)
             until = np.cumsum(counts[rows])
-            left[rows] = (until - counts[rows] + 0.5) / size[chosen]
-            right[rows] = (until - 0.5) / size[chosen]
-            left[rows[0]] = 0.0
+            left[rows] = (until - counts[rows]) / size[chosen]
+            right[rows] = (until - 1) / size[chosen]
         if (~atom).any():
             right[np.flatnonzero(~atom)[-1]] = 1.0
         left, right = left.astype(np.float32), right.astype(np.float32)
@@ -141,8 +140,15 @@ class Numbers:
 
     @staticmethod
     def restored(config: dict, arrays: dict[str, np.ndarray]) -> Numbers:
-        """The inverse of `state`."""
-        return Numbers(**arrays, grid=Grid(**config["grid"]) if config["grid"] else None)
+        """The inverse of `state`. ValueError when the arrays do not fit together: a model folder is not trusted."""
+        made = Numbers(**arrays, grid=Grid(**config["grid"]) if config["grid"] else None)
+        known, levels = len(made.values), len(made.binned)
+        fits = all(len(part) == known for part in (made.token, made.left, made.right)) and len(made.counts) == levels and made.binned.dtype == bool
+        fits = fits and np.isfinite(made.values).all() and (np.diff(made.values) > 0).all()
+        fits = fits and ((made.left >= 0) & (made.left <= made.right) & (made.right <= 1)).all() and set(made.token.tolist()) == set(range(levels))
+        if not fits:
+            raise ValueError("the numbers of a column do not fit together")
+        return made
 
 
 def grid_of(values: np.ndarray, declared: Grid | None, *, whole: bool) -> Grid | None:

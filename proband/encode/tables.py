@@ -296,6 +296,8 @@ class TableEncoder:
             books.append(Book(column, None if parts else _levels(column), parts.get("numbers"), pair, parts.get("alone")))
         derived = {d["column"]: sql.Derivation(d["column"], d["expression"], frozenset(d["inputs"])) for d in config["derived"]}
         counts = tuple(arrays[f"{i}.counts"] for i in range(len(books)))
+        if any(count.shape != (book.size,) or (count < 0).any() or not count.sum() for count, book in zip(counts, books, strict=True)):
+            raise ValueError("the counts of a column do not fit its tokens")
         return TableEncoder(schema, tuple(books), counts, derived, tuple(config["rules"]), config["prefix"])
 
 

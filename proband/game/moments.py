@@ -7,7 +7,6 @@ from torch import Tensor
 
 from proband.game.fields import Layout
 
-
 ROWS_AT_ONCE = 8192
 
 

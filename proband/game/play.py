@@ -16,6 +16,8 @@ from proband.errors import ProbandError
 
 #: How often a non-finite loss may send the players back before `play` gives up.
 ROLLBACKS = 6
+#: How sums are split over threads changes their last bits, so the number is the same on every machine.
+THREADS = 2
 
 
 class Pairs(NamedTuple):
@@ -131,13 +133,16 @@ def shuffled(real: Tensor, size: int, rng: torch.Generator, given: Callable[[Ten
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Only algorithms that give the same bits every time; the caller's setting comes back afterwards."""
+    """Only algorithms that give the same bits every time, on a fixed number of threads; the caller's settings come back afterwards."""
     before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(THREADS)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.set_num_threads(threads)
 
 
 def _descend(losses: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> float:

@@ -59,10 +59,10 @@ def neighbourhood(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Neig
     rows = np.flatnonzero(position[real.owner] >= 0)
     others = _drawn_rows(real.frame.height, REAL_ROWS, draw)
     embed = Embedding(real.columns, real.frame, seed=seed)
-    queries = embed(real.frame[rows])
-    to_real, _ = nearest(queries, embed(real.frame[others]), NEIGHBOURS, query_owner=real.owner[rows], point_owner=real.owner[others])
+    queries = embed(real.frame, rows)
+    to_real, _ = nearest(queries, embed(real.frame, others), NEIGHBOURS, query_owner=real.owner[rows], point_owner=real.owner[others])
     shown = _drawn_rows(synthetic.height, SYNTHETIC_ROWS, draw)
-    to_synthetic, _ = nearest(queries, embed(synthetic[shown]), NEIGHBOURS)
+    to_synthetic, _ = nearest(queries, embed(synthetic, shown), NEIGHBOURS)
     owner = position[real.owner[rows]]
     return Neighbourhood(patients, real.member[patients], owner, to_real, to_synthetic, len(others), len(shown))
 

@@ -77,12 +77,12 @@ class Embedding:
             )
         self.axes = np.split(axes, np.cumsum(widths)[:-1])
 
-    def __call__(self, frame: pl.DataFrame) -> np.ndarray:
-        """(rows, width) float32, at most 192 wide."""
-        embedded = np.zeros((frame.height, self.axes[0].shape[1]), np.float32)
+    def __call__(self, frame: pl.DataFrame, rows: np.ndarray | None = None) -> np.ndarray:
+        """(rows, width) float32, at most 192 wide; all rows, or those numbered in `rows`. The frame is never copied, only a column."""
+        embedded = np.zeros((frame.height if rows is None else len(rows), self.axes[0].shape[1]), np.float32)
         for column, knots, axes in zip(self.columns, self.knots, self.axes, strict=True):
-            values = frame[column.name]
-            for start in range(0, frame.height, 65_536):
+            values = frame[column.name] if rows is None else frame[column.name].gather(rows)
+            for start in range(0, len(embedded), 65_536):
                 part = embedded[start : start + 65_536]
                 chunk = values[start : start + 65_536]
                 if column.numeric:

@@ -35,7 +35,7 @@ def read_csv(path: Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
     columns: list[pl.Series] = []
     for start in range(0, len(names), at_once):
         group = list(range(start, min(start + at_once, len(names))))
-        part = _strings(path, text, group, names)
+        part = _strings(path, text, group, names).head(rows)  # polars makes a row of every blank line at the end
         for name in part.columns:
             raw = part[name]
             columns.append(raw if name in as_text else narrowed(raw))
@@ -85,16 +85,15 @@ def _decompressed(path: Path) -> bytes:
 
 def _header(path: Path) -> list[str]:
     try:
-        with open_text(path) as lines:
-            first = lines.read(4)
-            if "\x00" in first:
+        with open_text(path, errors="surrogateescape") as lines:  # what is not UTF-8 further down is found with its line
+            if "\x00" in lines.read(4):
                 raise InputError(f"File '{path}' is not a table: it holds binary data. Export it as CSV.")
             lines.seek(0)
             names = next(csv.reader(lines, strict=True), [])
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, 1) from error
     except csv.Error as error:
         raise InputError(f"File '{path}' is not a table: its first line cannot be read as CSV: {error}. Export it again.") from error
+    if any("\udc80" <= letter <= "\udcff" for name in names for letter in name):
+        raise _not_utf8(path, 1)
     for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(names) == 1 and separator in names[0]:
             raise InputError(f"File '{path}' is separated by {word}, expected commas. Export it with commas (and decimal points).")
@@ -109,7 +108,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _checked(path: Path, text: bytes | None, width: int) -> int:
-    """The number of lines, once every one has `width` cells, every quote is closed and every byte is UTF-8."""
+    """The number of rows, once every line has `width` cells, every quote is closed and every byte is UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines, blank_at, quoted = 0, 0, False
     open_commas, open_bytes = 0, 0  # of the line that goes on in the next chunk
@@ -145,7 +144,7 @@ def _checked(path: Path, text: bytes | None, width: int) -> int:
     if open_bytes:
         _blank_line(path, np.array([False]), lines, blank_at)
         _equal(path, np.array([open_commas + 1]), width, lines)
-    return lines + (open_bytes > 0)
+    return (blank_at - 1 if blank_at else lines + (open_bytes > 0)) - 1
 
 
 def _blank_line(path: Path, blank: np.ndarray, lines: int, blank_at: int) -> int:
@@ -165,8 +164,10 @@ def _equal(path: Path, found: np.ndarray, width: int, rows: int) -> None:
 
 def _ragged(path: Path, line: int, cells: int, width: int) -> InputError:
     has = f"has {cells} cell{'s' * (cells != 1)}, expected {width}" if cells else "is blank"
-    return InputError(f"File '{path}', line {line:,} {has}: rows are of unequal length. Look for a stray comma, quotation mark or line break there.")
+    remedy = "Look for a stray comma, quotation mark or line break there."
+    return InputError(f"File '{path}', line {line:,} {has}: rows are of unequal length. {remedy}")
 
 
 def _not_utf8(path: Path, line: int) -> InputError:
-    return InputError(f"File '{path}', line {line:,} is not UTF-8 text. Save it as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT")
+    remedy = "Save it as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT"
+    return InputError(f"File '{path}', line {line:,} is not UTF-8 text. {remedy}")

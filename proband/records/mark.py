@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO, cast
 
 import polars as pl
 
@@ -59,7 +60,7 @@ def from_text(content: Mapping[str, str], where: str) -> Mark | None:
             details={str(name): str(value) for name, value in details.items()},
         )
     except (KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{where} says that the data are synthetic, but its mark cannot be read: {error!r}. Write the file anew.") from error
+        raise InputError(f"{where} says that the data are synthetic, but its mark cannot be read: {error!r}. Write it anew.") from error
 
 
 def find_mark(path: str | Path) -> Mark | None:
@@ -103,11 +104,11 @@ def _has_label(path: Path) -> bool:
     return COLUMN in header and len(first) == len(header) and first[header.index(COLUMN)] == "true"
 
 
-def open_text(path: Path):  # type: ignore[no-untyped-def]  # TextIO, or gzip's own
+def open_text(path: Path, *, errors: str = "strict") -> TextIO:
     """A CSV file, compressed or not, as UTF-8 text; a byte order mark is skipped."""
     if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return open(path, encoding="utf-8-sig", newline="")
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors=errors))
+    return open(path, encoding="utf-8-sig", newline="", errors=errors)
 
 
 def _read_sidecar(path: Path) -> Mark | None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ import narwhals as nw
 import polars as pl
 
 from proband.cohort import Cohort
-from proband.errors import InputError
+from proband.errors import InputError, Unavailable
 from proband.records import mark as marks
 from proband.records.csv import read_csv
 from proband.schema import Schema, Table
@@ -78,18 +79,15 @@ def write(cohort: Cohort, path: str | Path) -> None:
     """
     path = Path(path)
     suffix = _suffix(path)
-    columns = cohort.schema.table.columns
     sidecar = marks.sidecar(path)
     label = cohort.mark if suffix != ".parquet" else None
     with _replacing(path) as data:
         if suffix == ".parquet":
-            frame = pl.DataFrame([spell(column, cohort.frame[column.name]) for column in columns])
-            frame.write_parquet(data, metadata=marks.to_text(cohort.mark) if cohort.mark else None)
+            _spelled(cohort).write_parquet(data, metadata=marks.to_text(cohort.mark) if cohort.mark else None)
         else:
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=data, mtime=0, compresslevel=6) if suffix == ".csv.gz" else None
             for start in range(0, max(cohort.frame.height, 1), _ROWS_PER_WRITE):
-                rows = cohort.frame.slice(start, _ROWS_PER_WRITE)
-                part = pl.DataFrame([spell(column, rows[column.name]) for column in columns])
+                part = _spelled(replace(cohort, frame=cohort.frame.slice(start, _ROWS_PER_WRITE)))
                 if label:
                     part = part.insert_column(0, pl.Series(marks.COLUMN, ["true"] * part.height, dtype=pl.String))
                 (packed or data).write(part.write_csv(include_header=start == 0).encode())
@@ -108,17 +106,21 @@ def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
     >>> like(pl.DataFrame({"age": [71]}), pl.DataFrame()).shape
     (1, 1)
     """
-    frame = data
-    if isinstance(data, Cohort):
-        frame = pl.DataFrame([spell(column, data.frame[column.name]) for column in data.schema.table.columns])
+    frame = _spelled(data) if isinstance(data, Cohort) else data
     try:
         kind = nw.from_native(original, allow_series=False).implementation
     except TypeError as error:
         raise InputError(f"Frames of type {type(original).__name__} are not supported. Give a pandas, polars or arrow frame.") from error
-    given = nw.from_native(frame)
     if kind.is_polars():
         return frame
-    return given.to_pandas() if kind.is_pandas() else given.to_arrow()
+    try:
+        return frame.to_pandas() if kind.is_pandas() else frame.to_arrow()
+    except ModuleNotFoundError as error:
+        raise Unavailable("Giving back a pandas frame needs pyarrow. Install it with: pip install pyarrow") from error
+
+
+def _spelled(cohort: Cohort) -> pl.DataFrame:
+    return pl.DataFrame([spell(column, cohort.frame[column.name]) for column in cohort.schema.table.columns])
 
 
 def _suffix(path: Path) -> str:
@@ -139,7 +141,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         raise InputError(f"File '{path}': column {frame.columns.index('') + 1} has no name. Name it.")
     for name, dtype in frame.schema.items():
         if stored_name(dtype) is None:
-            raise InputError(f"File '{path}': column {name!r} holds {dtype}, which is no single value. Unpack it into plain columns, or drop it.")
+            raise InputError(f"File '{path}': column {name!r} holds {dtype}, no single values. Unpack it into plain columns, or drop it.")
     return frame
 
 
@@ -149,7 +151,7 @@ def _without_label(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     labels = frame[marks.COLUMN].cast(pl.String)
     if not (labels == "true").fill_null(False).all():
         raise InputError(
-            f"{where}: column {marks.COLUMN!r} does not say true in every row: real and synthetic patients are mixed. Take them apart first."
+            f"{where}: column {marks.COLUMN!r} is not true in every row: real and synthetic patients are mixed. Take them apart first."
         )
     return frame.drop(marks.COLUMN)
 
@@ -163,15 +165,23 @@ def _parsed(frame: pl.DataFrame, table: Table, where: str) -> pl.DataFrame:
     missing = [name for name in declared if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in table]
     if missing:
-        raise InputError(f"{where} lacks column {missing[0]!r}, which the schema declares{_more(missing)}. Add it, or delete it from the schema.")
+        remedy = "Add it, or delete it from the schema"
+        raise InputError(f"{where} lacks column {missing[0]!r}, which the schema declares{_more(missing)}. {remedy}.")
     if unknown:
-        raise InputError(
-            f"{where} has column {unknown[0]!r}, which the schema does not declare{_more(unknown)}. Drop it from the data, or guess the schema anew."
-        )
+        remedy = "Drop it from the data, or guess the schema anew"
+        raise InputError(f"{where} has column {unknown[0]!r}, which the schema does not declare{_more(unknown)}. {remedy}.")
     parsed = []
     for column in table.columns:
         parsed.append(parse(column, frame[column.name]))
         frame = frame.drop(column.name)  # one raw column at a time is given back: large tables fit into memory once
+    if table.key:
+        key = next(series for series in parsed if series.name == table.key)
+        if key.null_count():
+            row = int(key.is_null().arg_max() or 0) + 1
+            raise InputError(
+                f"{where}: column {table.key!r}, row {row:,}: the patient is missing ({key.null_count():,} such rows). "
+                f"Every row needs one: fill it in, or delete `key` from the schema if every row is a patient of its own."
+            )
     return pl.DataFrame(parsed)
 
 
@@ -195,5 +205,3 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
-
-

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -68,7 +68,7 @@ def release(
     license: str = "",
     date: str = "",
     key: str | Path | Ed25519PrivateKey | None = None,
-    format: Literal["parquet", "csv"] = "parquet",
+    format: str = "parquet",
     name: str = "synthetic",
 ) -> Release:
     """Judge the report under the policy and, if it passes, write a signed folder `into`, which must not exist.

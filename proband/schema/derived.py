@@ -37,8 +37,8 @@ def arithmetic(sample: Sample, defined: set[str]) -> Iterator[tuple[str, Rule]]:
     values = np.column_stack([sample.numbers(name) for name in columns])  # (rows, columns)
     probes = _probes(values)
     tolerances = np.column_stack([_tolerance(sample.table[name], probes[:, place]) for place, name in enumerate(columns)])
-    yield from _of_one(columns, values, probes, tolerances, sample)
-    yield from _of_two(columns, values, probes, tolerances, sample)
+    yield from _of_one(columns, probes, tolerances, sample)
+    yield from _of_two(columns, probes, tolerances, sample)
 
 
 def _probes(values: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def _tolerance(column: Column, values: np.ndarray) -> np.ndarray:
     return np.maximum(0.5001 * step, 1e-9 * np.abs(np.nan_to_num(values)))
 
 
-def _of_two(columns: list[str], values: np.ndarray, probes: np.ndarray, tolerances: np.ndarray, sample: Sample) -> Iterator[tuple[str, Rule]]:
+def _of_two(columns: list[str], probes: np.ndarray, tolerances: np.ndarray, sample: Sample) -> Iterator[tuple[str, Rule]]:
     taken: set[frozenset[str]] = set()
     found: list[tuple[int, int, int, str, str]] = []
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -82,7 +82,9 @@ def _of_two(columns: list[str], values: np.ndarray, probes: np.ndarray, toleranc
             yield columns[c], rule
 
 
-def _matches(computed: np.ndarray, probes: np.ndarray, tolerances: np.ndarray, scales: tuple[float, ...]) -> Iterator[tuple[int, int, float]]:
+def _matches(
+    computed: np.ndarray, probes: np.ndarray, tolerances: np.ndarray, scales: tuple[float, ...]
+) -> Iterator[tuple[int, int, float]]:
     """(b, c, scale) where scale * computed[:, b] is within tolerance of column c in every probe."""
     for scale in scales:
         few = np.abs(scale * computed[:_FIRST_PROBES, :, None] - probes[:_FIRST_PROBES, None, :])
@@ -94,7 +96,7 @@ def _matches(computed: np.ndarray, probes: np.ndarray, tolerances: np.ndarray, s
                 yield int(b), int(c), scale
 
 
-def _of_one(columns: list[str], values: np.ndarray, probes: np.ndarray, tolerances: np.ndarray, sample: Sample) -> Iterator[tuple[str, Rule]]:
+def _of_one(columns: list[str], probes: np.ndarray, tolerances: np.ndarray, sample: Sample) -> Iterator[tuple[str, Rule]]:
     """Changes of unit. The later column is computed from the earlier one."""
     for i, source in enumerate(columns):
         a = probes[:, i]
@@ -111,7 +113,8 @@ def _of_one(columns: list[str], values: np.ndarray, probes: np.ndarray, toleranc
             if c > i:
                 x, y = sample.together(source, columns[c])
                 slope, shift = np.polyfit(x, y, 1)
-                for text in _linear(sql.quote(source), float(slope), float(shift), 2 * float(tolerances[:, c].max()) / max(1e-300, float(np.ptp(x)))):
+                doubt = 2 * float(tolerances[:, c].max()) / float(np.ptp(x))
+                for text in _linear(sql.quote(source), float(slope), float(shift), doubt):
                     rule = _exact(columns[c], text, sample)
                     if rule:
                         yield columns[c], rule
@@ -156,7 +159,8 @@ def cuts(sample: Sample, defined: set[str]) -> Iterator[tuple[str, Rule]]:
         levels = [code for code in np.unique(codes) if code >= 0]
         if not 2 <= len(levels) <= _MOST_CUTS:
             continue
-        spans = np.array([[np.fmin.reduce(values[codes == code]), np.fmax.reduce(values[codes == code])] for code in levels])  # (levels, 2, sources)
+        rows = [values[codes == code] for code in levels]
+        spans = np.array([[np.fmin.reduce(part), np.fmax.reduce(part)] for part in rows])  # (levels, 2, sources)
         for place, source in enumerate(sources):
             span = spans[:, :, place]
             order = np.argsort(span[:, 0])
@@ -197,13 +201,11 @@ def roundest(above: float, upto: float) -> str:
     ('25', '51', '0')
     """
     exponent = math.floor(math.log10(max(abs(above), abs(upto), 1e-12)))
-    for power in range(exponent, exponent - 18, -1):
-        for step in (5, 2, 1):
-            unit = step * 10.0**power
-            found = math.floor(upto / unit + 1e-9) * unit
-            found = round(found, max(0, -power))
-            if above < found <= upto:
-                return f"{found:.15g}" if found else "0"
+    for power in range(exponent + 1, exponent - 18, -1):
+        unit = 10.0**power
+        found = round(math.floor(upto / unit + 1e-9) * unit, max(0, -power))
+        if above < found <= upto:
+            return f"{found:.15g}" if found else "0"
     return repr(upto)
 
 
@@ -272,4 +274,3 @@ def _one_of(name: str, given: list[object]) -> str:
 
 def _value(sample: Sample, name: str, code: int) -> object:
     return sample.frame[name][int(np.argmax(sample.codes(name) == code))]
-

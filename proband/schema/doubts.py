@@ -42,12 +42,12 @@ def text_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
     unit = None if numeric else _unit(others, int(counts["rows"].sum()))
     if markers:
         rows = int(counts.filter(levels.is_in(markers))["rows"].sum())
-        why = f"{rows:,} cells say {', '.join(repr(word) for word in sorted(markers))}, which usually means missing."
+        why = f"{_cells(rows)} {', '.join(repr(word) for word in sorted(markers))}, which usually means missing."
         doubts.append(Doubt({"missing": sorted(markers)}, why, _without(markers)))
     if unit:
         bare = unit.strip()
         why = f"Every number is followed by the unit {bare!r}."
-        doubts.append(Doubt({"unit": bare, "unit_in_cell": unit}, why, lambda series: series.str.strip_chars().str.strip_suffix(bare).str.strip_chars()))
+        doubts.append(Doubt({"unit": bare, "unit_in_cell": unit}, why, lambda series: _bare(series, bare)))
     elif not numeric:
         doubts += _mixed(column, raw, levels, counts["rows"], markers)
     return doubts
@@ -67,7 +67,7 @@ def number_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
     if sentinels:
         affected = int(rows.filter(values.is_in(sentinels)).sum())
         shown = [f"{value:g}" for value in sentinels]
-        why = f"{affected:,} cells hold {' or '.join(shown)}, apart from all other values, which usually means missing."
+        why = f"{_cells(affected)} {' or '.join(shown)}, apart from all other values, which usually means missing."
         doubts.append(Doubt({"missing": shown}, why, lambda series: _keep(series, lambda x: ~x.is_in(sentinels))))
         left = ~values.is_in(sentinels)
         values, rows = values.filter(left), rows.filter(left)
@@ -77,6 +77,10 @@ def number_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
         low, high = change.get("low", -math.inf), change.get("high", math.inf)
         doubts.append(Doubt(change | {"outside": "missing"}, why, lambda series: _keep(series, lambda x: x.is_between(low, high))))
     return doubts
+
+
+def _cells(rows: int) -> str:
+    return "1 cell says" if rows == 1 else f"{rows:,} cells say"
 
 
 def _sentinels(name: str, values: list[float], rows: list[int]) -> list[float]:
@@ -102,7 +106,7 @@ def _impossible(name: str, values: list[float], rows: list[int]) -> tuple[dict[s
     if names.is_age_in_years(name) and (values[-1] > 120 or values[0] < 0):
         wrong = sum(count for value, count in zip(values, rows, strict=True) if not 0 <= value <= 120)
         if wrong <= 0.02 * total:
-            return {"low": 0.0, "high": 120.0}, f"{wrong:,} ages lie outside 0 to 120 years."
+            return {"low": 0.0, "high": 120.0}, f"{wrong:,} age{'s lie' if wrong > 1 else ' lies'} outside 0 to 120 years."
     if len(values) < 20:
         return None
     # Ordinary lab values are skewed, so distances are judged as ratios: the next value is ten times as large, and so is
@@ -165,8 +169,13 @@ def _mixed(column: Column, raw: pl.Series, levels: pl.Series, rows: pl.Series, m
     return [Doubt({"missing": aside}, why, _without(aside))]
 
 
+def _bare(series: pl.Series, unit: str) -> pl.Series:
+    return series.str.strip_chars().str.strip_suffix(unit).str.strip_chars()
+
+
 def _without(aside: list[str]) -> Callable[[pl.Series], pl.Series]:
-    return lambda series: series.to_frame("x").select(pl.when(~pl.col("x").str.strip_chars().is_in([w.strip() for w in aside])).then("x")).to_series()
+    stripped = [word.strip() for word in aside]
+    return lambda series: series.to_frame("x").select(pl.when(~pl.col("x").str.strip_chars().is_in(stripped)).then("x")).to_series()
 
 
 def _keep(series: pl.Series, which: Callable[[pl.Series], pl.Series]) -> pl.Series:

@@ -19,7 +19,7 @@ def to_polars(frame: Any) -> pl.DataFrame:
     try:
         given = nw.from_native(frame, eager_only=True)
     except TypeError as error:
-        raise InputError(f"Frames of type {type(frame).__name__} are not supported. Give a pandas, polars or arrow frame, or a path.") from error
+        raise InputError(f"Frames of type {type(frame).__name__} are not supported. Give pandas, polars or arrow, or a path.") from error
     names = [str(name) for name in given.columns]
     for name in names:
         if names.count(name) > 1:

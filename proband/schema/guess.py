@@ -11,7 +11,7 @@ from proband.schema import names, words
 from proband.schema.doubts import Doubt, number_doubts, text_doubts
 from proband.schema.frames import to_polars
 from proband.schema.grids import find_grid
-from proband.schema.model import Column, Proposal, Schema, Table
+from proband.schema.model import Column, Kind, Proposal, Schema, Table
 from proband.schema.structure import find_rules, holding
 from proband.schema.values import canonical, parse, stored_name
 
@@ -56,12 +56,13 @@ def _parsed(raw: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 def _read(frame: pl.DataFrame, name: str) -> _Reading:
     if frame.width == 0 or frame.height < 2:
-        raise InputError(f"The table has {frame.height} row{'s' * (frame.height != 1)}; a schema cannot be guessed from fewer than 2. Bring more patients.")
+        rows = f"{frame.height} row{'s' * (frame.height != 1)} and {frame.width} column{'s' * (frame.width != 1)}"
+        raise InputError(f"The table has {rows}; a schema cannot be guessed from fewer than 2 rows. Bring more patients.")
     columns, proposals = [], []
     for column in frame.columns:
         raw = frame[column]
         if stored_name(raw.dtype) is None:
-            raise InputError(f"Column {column!r} holds {raw.dtype}, which is no single value. Unpack it into plain columns, or drop it.")
+            raise InputError(f"Column {column!r} holds {raw.dtype}, no single values. Unpack it into plain columns, or drop it.")
         if isinstance(raw.dtype, pl.Categorical | pl.Enum):
             raw = raw.cast(pl.String)
         if raw.dtype.is_float() and raw.is_nan().any():
@@ -85,7 +86,7 @@ def describe(name: str, raw: pl.Series) -> Column:
     if raw.dtype == pl.Boolean:
         return Column(name=name, kind="boolean", stored=stored)
     if raw.dtype.is_temporal():
-        kind = "date" if raw.dtype == pl.Date else "time" if raw.dtype == pl.Time else "datetime"
+        kind: Kind = "date" if raw.dtype == pl.Date else "time" if raw.dtype == pl.Time else "datetime"
         return Column(name=name, kind=kind, stored=stored)
     if raw.dtype == pl.String:
         return _describe_text(name, present, stored)
@@ -135,7 +136,7 @@ def _describe_numbers(name: str, present: pl.Series, stored: str) -> Column:
         return Column(name=name, kind="category", categories=codes, stored=stored)
     if _is_identifier(name, present, levels):
         return Column(name=name, kind="identifier", stored=stored)
-    if names.names_date(name) and 18_000_000 < lowest and highest < 22_000_000 or (names.names_date(name) and 18_000_101 <= lowest <= highest <= 22_001_231):
+    if names.names_date(name) and 18_000_101 <= lowest <= highest <= 22_001_231:  # 20200131
         layout = words.layout(canonical(levels))
         if layout:
             return Column(name=name, kind=layout[0], layout=layout[1], stored=stored)
@@ -146,9 +147,9 @@ def _describe_numbers(name: str, present: pl.Series, stored: str) -> Column:
     return Column(name=name, kind="integer", unit=unit, low=low, high=high, grid=grid if grid and grid.step > 1 else None, stored=stored)
 
 
-def _kind_of_codes(name: str, lowest: float, highest: float, count: int, rows: int) -> Any:
+def _kind_of_codes(name: str, lowest: float, highest: float, count: int, rows: int) -> Kind | None:
     """Whether so few whole numbers are labels ("category"), grades ("ordinal") or plainly numbers (None)."""
-    if count == 0 or unit_or_age(name) or rows < 10 * count:
+    if count == 0 or _measures(name) or rows < 10 * count:
         return None
     if names.names_code(name):
         return "category" if count <= 100 else None
@@ -159,7 +160,7 @@ def _kind_of_codes(name: str, lowest: float, highest: float, count: int, rows: i
     return "category" if highest <= 20 else None
 
 
-def unit_or_age(name: str) -> bool:
+def _measures(name: str) -> bool:
     """Whether the name says that numbers under it measure something."""
     return names.unit(name) is not None or names.is_age_in_years(name)
 
@@ -168,7 +169,7 @@ def _is_identifier(name: str, present: pl.Series, levels: pl.Series) -> bool:
     """Whole numbers that name rather than measure."""
     if names.names_identifier(name):
         return _repeats_like_identifier(name, len(levels), len(present))
-    consecutive = float(levels[-1]) - float(levels[0]) == len(levels) - 1  # type: ignore[operator]
+    consecutive = levels[-1] - levels[0] == len(levels) - 1
     return len(levels) == len(present) >= 50 and consecutive and bool(present.is_sorted())
 
 
@@ -217,5 +218,3 @@ def _proposal(table: str, column: Column, raw: pl.Series) -> Proposal | None:
 def _plain(change: dict[str, Any]) -> dict[str, Any]:
     """TOML knows no null."""
     return {name: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value for name, value in change.items()}
-
-

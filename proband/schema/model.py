@@ -17,9 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from proband.errors import InputError
 from proband.schema import rules as sql
 
-Kind = Literal[
-    "identifier", "number", "integer", "category", "ordinal", "boolean", "date", "datetime", "time", "text"
-]
+Kind = Literal["identifier", "number", "integer", "category", "ordinal", "boolean", "date", "datetime", "time", "text"]
 
 #: The polars type that each kind has inside a Cohort. A file's own spelling is `Column.stored` and `Column.spelling`.
 DTYPES: dict[str, Any] = {
@@ -61,12 +59,12 @@ class Grid(_Frozen):
     def snap(self, values: np.ndarray) -> np.ndarray:
         """The nearest value on the grid, float64 of the same shape; NaN stays NaN. Values on the grid stay as they are."""
         values = np.asarray(values, float)
-        multiple = np.round(values / self.step)
         if self.bits is None:
-            return np.round(multiple * self.step, self.decimals)
-        # 1092.4 cut to 12 bits is 1092.25, to which 1092.2 is nearer: the neighbouring multiple must be tried as well.
-        below, above = (self._stored(np.round((multiple + more) * self.step, self.decimals)) for more in (0, 1))
-        return np.where(np.abs(above - values) < np.abs(below - values), above, below)
+            return np.round(np.round(values / self.step) * self.step, self.decimals) + 0.0  # no negative zero
+        # 1092.4 cut to 12 bits is 1092.25, to which 1092.2 is nearer: the next multiple must be tried as well.
+        size = np.abs(values)
+        nearest, next_one = (self._stored(np.round((np.round(size / self.step) + more) * self.step, self.decimals)) for more in (0, 1))
+        return np.sign(values) * np.where(np.abs(next_one - size) < np.abs(nearest - size), next_one, nearest) + 0.0
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
         kept = keep_bits(values, self.bits or 52, truncate=self.truncated)
@@ -251,7 +249,8 @@ class Schema(_Frozen):
         """Write TOML that a person can edit. Written beside `path`, then renamed."""
         path = Path(path)
         scratch = path.with_name(f".{path.name}.writing")
-        scratch.write_text(tomli_w.dumps(without_defaults(self.model_dump(mode="json"), type(self)), multiline_strings=True), encoding="utf-8")
+        content = without_defaults(self.model_dump(mode="json"), type(self))
+        scratch.write_text(tomli_w.dumps(content, multiline_strings=True), encoding="utf-8")
         scratch.replace(path)
 
     @staticmethod
@@ -261,9 +260,11 @@ class Schema(_Frozen):
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"Schema '{path}' cannot be read: {error.strerror}. Make one with: proband schema DATA --out {path}") from error
+            remedy = f"Make one with: proband schema DATA --out {path}"
+            raise InputError(f"Schema '{path}' cannot be read: {error.strerror}. {remedy}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"Schema '{path}' is not valid TOML: {error}. Mend that line, or guess anew with: proband schema DATA") from error
+            remedy = "Mend that line, or guess anew with: proband schema DATA"
+            raise InputError(f"Schema '{path}' is not valid TOML: {error}. {remedy}") from error
         return validated(content, f"Schema '{path}'")
 
     @property

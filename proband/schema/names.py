@@ -6,31 +6,38 @@ import re
 
 _UNITS_AT_END = {
     "days": "days", "hours": "hours", "hrs": "hours", "minutes": "minutes", "mins": "minutes", "seconds": "seconds", "weeks": "weeks",
-    "months": "months", "years": "years", "yrs": "years", "kg": "kg", "lbs": "lb", "cm": "cm", "mm": "mm", "mmhg": "mmHg", "bpm": "/min",
-    "mg": "mg", "mcg": "ug", "ug": "ug", "ng": "ng", "ml": "mL", "litres": "L", "liters": "L", "celsius": "°C", "fahrenheit": "°F",
-    "mmol": "mmol", "umol": "umol", "percent": "%", "pct": "%", "kpa": "kPa", "kcal": "kcal", "mm3": "mm3", "cm2": "cm2", "m2": "m2",
-    "kg m2": "kg/m2", "mg dl": "mg/dL", "g dl": "g/dL", "g l": "g/L", "mg l": "mg/L", "mmol l": "mmol/L", "umol l": "umol/L", "nmol l": "nmol/L",
-    "pmol l": "pmol/L", "ng ml": "ng/mL", "pg ml": "pg/mL", "ug l": "ug/L", "iu l": "IU/L", "u l": "U/L", "miu l": "mIU/L", "meq l": "mEq/L",
-    "ml min": "mL/min", "ml day": "mL/day", "mg day": "mg/day", "mm hg": "mmHg", "per min": "/min",
+    "months": "months", "years": "years", "yrs": "years", "kg": "kg", "lbs": "lb", "cm": "cm", "mm": "mm", "mmhg": "mmHg",
+    "bpm": "/min", "mg": "mg", "mcg": "ug", "ug": "ug", "ng": "ng", "ml": "mL", "litres": "L", "liters": "L", "celsius": "°C",
+    "fahrenheit": "°F", "mmol": "mmol", "umol": "umol", "percent": "%", "pct": "%", "kpa": "kPa", "kcal": "kcal", "mm3": "mm3",
+    "cm2": "cm2", "m2": "m2", "kg m2": "kg/m2", "mg dl": "mg/dL", "g dl": "g/dL", "g l": "g/L", "mg l": "mg/L", "mmol l": "mmol/L",
+    "umol l": "umol/L", "nmol l": "nmol/L", "pmol l": "pmol/L", "ng ml": "ng/mL", "pg ml": "pg/mL", "ug l": "ug/L", "iu l": "IU/L",
+    "u l": "U/L", "miu l": "mIU/L", "meq l": "mEq/L", "ml min": "mL/min", "ml day": "mL/day", "mg day": "mg/day", "mm hg": "mmHg",
+    "per min": "/min",
 }  # fmt: skip
 _OTHER_AGE_UNITS = {"month", "months", "day", "days", "week", "weeks", "hours", "group", "cat", "category", "gestational", "mo"}
 _PERSON = {"patient", "subject", "person", "participant", "proband", "client", "member"}
 _ID = {"id", "ids", "identifier", "no", "nr", "number", "num", "key", "code", "index", "uid"}
-_PERSON_KEYS = {"pid", "mrn", "usubjid", "subjid", "subjectid", "patientid", "personid", "patid", "ptid", "ssn", "nhsnumber", "seqn", "patnr", "patientnr"}
+_PERSON_KEYS = {
+    "pid", "mrn", "usubjid", "subjid", "subjectid", "patientid", "personid", "patid", "ptid", "ssn", "nhsnumber", "seqn", "patnr",
+}  # fmt: skip
 _SURE_ID = {"id", "ids", "identifier", "uuid", "guid", "uid", "accession", "rownames", "rowname", "rownum", "index"}
 _CODES = {
-    "type", "site", "centre", "center", "region", "ward", "clinic", "country", "state", "zip", "zipcode", "postcode", "race", "ethnicity", "ethnic",
-    "marital", "hospital", "code", "icd", "icd9", "icd10", "atc", "drg", "occupation", "birthplace", "place", "sex", "gender", "religion", "unit", "dx",
-    "specialty", "speciality", "department", "group", "arm", "cluster", "language", "insurance", "payer", "payor",
+    "type", "site", "centre", "center", "region", "ward", "clinic", "country", "state", "zip", "zipcode", "postcode", "race",
+    "ethnicity", "ethnic", "marital", "hospital", "code", "icd", "icd9", "icd10", "atc", "drg", "occupation", "birthplace", "place",
+    "sex", "gender", "religion", "unit", "dx", "specialty", "speciality", "department", "group", "arm", "cluster", "language",
+    "insurance", "payer", "payor",
 }  # fmt: skip
-_SIGNED = {"change", "diff", "difference", "delta", "log", "ln", "zscore", "z", "residual", "score", "longitude", "latitude", "excess", "be", "balance"}
+_SIGNED = {
+    "change", "diff", "difference", "delta", "log", "ln", "zscore", "z", "residual", "score", "longitude", "latitude", "excess", "balance",
+}  # fmt: skip
 _DATES = {"date", "dt", "dob", "dod", "datum", "birthdate", "birthday"}
 _PROBABILITY = {"prob", "probability", "surv", "survival", "risk", "fraction", "proportion"}
 #: Quantities of a living person that are never zero.
 _NEVER_ZERO = {
-    "chol", "cholesterol", "totchol", "hdl", "ldl", "sbp", "dbp", "sysbp", "diabp", "systolic", "diastolic", "trestbps", "meanbp", "map", "bp", "bmi",
-    "weight", "wt", "height", "ht", "glucose", "heartrate", "hr", "hrt", "pulse", "albumin", "alb", "sodium", "sod", "potassium", "creatinine", "crea",
-    "hemoglobin", "haemoglobin", "hgb", "hb", "insulin", "bloodpressure", "pressure", "platelets", "calcium", "temp", "temperature", "skinthickness",
+    "chol", "cholesterol", "totchol", "hdl", "ldl", "sbp", "dbp", "sysbp", "diabp", "systolic", "diastolic", "trestbps", "meanbp",
+    "map", "bp", "bmi", "weight", "wt", "height", "ht", "glucose", "heartrate", "hr", "hrt", "pulse", "albumin", "alb", "sodium",
+    "sod", "potassium", "creatinine", "crea", "hemoglobin", "haemoglobin", "hgb", "hb", "insulin", "bloodpressure", "pressure",
+    "platelets", "calcium", "temp", "temperature", "skinthickness",
 }  # fmt: skip
 
 
@@ -65,7 +72,8 @@ def names_person(name: str) -> bool:
     """Whether the name says "this is the patient": patient_id, subject_id, MRN, USUBJID, pid."""
     parts = words(name)
     joined = "".join(parts)
-    return joined in _PERSON_KEYS or (bool(_PERSON & set(parts)) and bool(_ID & set(parts))) or parts in (["patient"], ["subject"], ["participant"])
+    alone = parts in (["patient"], ["subject"], ["participant"])
+    return alone or joined in _PERSON_KEYS or (bool(_PERSON & set(parts)) and bool(_ID & set(parts)))
 
 
 def names_identifier(name: str) -> bool:

@@ -18,7 +18,8 @@ def problems(cohort: Any, schema: Schema) -> list[Problem]:
     for rule in schema.rules:
         broken = int((~rules.holds(rule.sql, frame, table)).fill_null(False).sum())
         if broken:
-            found.append(Problem(table=table.name, column=None, rows=broken, message=f"Rule {rule.sql!r} is broken. Correct the rows, or delete the rule."))
+            message = f"Rule {rule.sql!r} is broken. Correct the rows, or delete the rule."
+            found.append(Problem(table=table.name, column=None, rows=broken, message=message))
     for column in table.columns:
         present = frame[column.name].drop_nulls()
         if present.is_empty():
@@ -28,7 +29,9 @@ def problems(cohort: Any, schema: Schema) -> list[Problem]:
             message = f"Column {column.name!r} has the same value in every row; it tells patients apart in nothing."
             found.append(Problem(table=table.name, column=column.name, rows=frame.height, message=message))
         elif column.discrete and column.kind != "boolean" and len(present) >= 20 and present.n_unique() > 0.5 * len(present):
-            message = f"Column {column.name!r} has nearly a level per row, which would name patients. Code it more coarsely, or declare it an identifier."
+            message = (
+                f"Column {column.name!r} has nearly a level per row, which names patients. Code it coarsely, or declare it an identifier."
+            )
             found.append(Problem(table=table.name, column=column.name, rows=len(present), message=message))
     return found + _duplicates(cohort, schema)
 

@@ -58,10 +58,11 @@ def quote(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name.upper() not in _RESERVED else '"' + name.replace('"', '""') + '"'
 
 
-_RESERVED = set(
-    "AND OR NOT IN IS NULL BETWEEN LIKE CASE WHEN THEN ELSE END TRUE FALSE DATE TIME TIMESTAMP CAST AS FROM SELECT WHERE ORDER GROUP BY "
-    "TABLE INTERVAL DISTINCT ALL ANY LEFT RIGHT FULL JOIN ON USING LIMIT OFFSET SET USER VALUES WITH UNION END EXISTS DESC ASC HAVING".split()
-)
+_RESERVED = {
+    "AND", "OR", "NOT", "IN", "IS", "NULL", "BETWEEN", "LIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "TRUE", "FALSE", "DATE", "TIME",
+    "TIMESTAMP", "CAST", "AS", "FROM", "SELECT", "WHERE", "ORDER", "GROUP", "BY", "TABLE", "INTERVAL", "DISTINCT", "ALL", "ANY", "LEFT",
+    "RIGHT", "FULL", "JOIN", "ON", "USING", "LIMIT", "OFFSET", "SET", "USER", "VALUES", "WITH", "UNION", "EXISTS", "DESC", "ASC", "HAVING",
+}  # fmt: skip
 
 
 def literal(value: object) -> str:
@@ -105,7 +106,9 @@ def check(text: str, table: Table) -> None:
 
 def holds(text: str, frame: pl.DataFrame, table: Table) -> pl.Series:
     """Per row: True, False (a breach), or null (unknown, no breach)."""
-    return frame.select(expression(text, table).alias("holds").cast(pl.Boolean)).to_series() if frame.width else pl.Series([], dtype=pl.Boolean)
+    if frame.width == 0:
+        return pl.Series([], dtype=pl.Boolean)
+    return frame.select(expression(text, table).alias("holds").cast(pl.Boolean)).to_series()
 
 
 def columns(text: str, table: Table) -> frozenset[str]:

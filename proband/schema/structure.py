@@ -137,10 +137,8 @@ def _orderings(sample: Sample, before: list[Rule], frame: pl.DataFrame, table: T
     edges = {(low, high) for low, high, _ in kept}
     kept = [(low, high, e) for low, high, e in kept if not any((low, middle) in edges and (middle, high) in edges for middle in columns)]
     kept.sort(key=lambda pair: -pair[2])
-    return [
-        Rule(sql=f"{sql.quote(low)} <= {sql.quote(high)}", why=f"{low} never exceeds {high}; were they unrelated, {expected:,.0f} rows in 10,000 would")
-        for low, high, expected in kept[:_MOST_OF_A_KIND]
-    ]
+    why = "{} never exceeds {}; were they unrelated, {:,.0f} rows in 10,000 would"
+    return [Rule(sql=f"{sql.quote(low)} <= {sql.quote(high)}", why=why.format(low, high, e)) for low, high, e in kept[:_MOST_OF_A_KIND]]
 
 
 def _related(low: str, high: str, derived: dict[str, sql.Derivation]) -> bool:
@@ -167,8 +165,8 @@ def _surprising_order(sample: Sample, low: str, high: str, table: Table) -> floa
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [np.unique(x, return_inverse=True)[1].astype(float) for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1]) if all(rank.std() > 0 for rank in ranks) else 0.0
+    one, other = (np.unique(x, return_inverse=True)[1].astype(float) for x in (a, b))
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else 0.0
 
 
 def _same_stem(one: str, other: str) -> bool:
@@ -204,4 +202,5 @@ def _exclusions(sample: Sample, defined: set[str], frame: pl.DataFrame, table: T
         if together[i, j] == 0 and expected[i, j] >= enough and tests[i][0] != tests[j][0] and max(count[i], count[j]) < frame.height
     ]
     found.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [Rule(sql=text, why=f"they never meet; were they unrelated, about {rows:,.0f} rows would have both") for rows, text in found[:_MOST_OF_A_KIND]]
+    why = "they never meet; were they unrelated, about {:,.0f} rows would have both"
+    return [Rule(sql=text, why=why.format(rows)) for rows, text in found[:_MOST_OF_A_KIND]]

@@ -13,9 +13,9 @@ from proband.errors import InputError
 from proband.schema.grids import without_noise
 from proband.schema.model import Column
 
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _STORED: dict[str, Any] = {
-    name: getattr(pl, name)
-    for name in "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String Boolean Date Time Categorical".split()
+    str(dtype): dtype for dtype in (*_INTEGERS, pl.Float32, pl.Float64, pl.String, pl.Boolean, pl.Date, pl.Time, pl.Categorical)
 }
 _WHOLE = 2**53  # beyond this a float cannot tell neighbouring integers apart
 
@@ -116,7 +116,8 @@ def _number_text(numbers: pl.Series) -> pl.Series:
     whole = (numbers == numbers.round(0)) & (numbers.abs() < _WHOLE)
     frame = pl.DataFrame({"number": numbers, "whole": whole})
     number = pl.col("number")
-    return frame.select(pl.when("whole").then(number.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(number.cast(pl.String))).to_series()
+    as_whole = number.cast(pl.Int64, strict=False).cast(pl.String)
+    return frame.select(pl.when("whole").then(as_whole).otherwise(number.cast(pl.String))).to_series()
 
 
 def _without_missing_words(column: Column, raw: pl.Series) -> pl.Series:
@@ -132,7 +133,7 @@ def _parse_number(column: Column, raw: pl.Series) -> pl.Series:
     numbers = _numbers(column, raw)
     declared = [float(word) for word in column.missing if _is_number(word)]
     if declared:
-        numbers = numbers.to_frame("x").select(pl.when(~pl.col("x").is_in(declared)).then("x")).to_series()
+        numbers = numbers.to_frame("x").select(pl.when(~pl.col("x").cast(pl.Float64).is_in(declared)).then("x")).to_series()
     if numbers.dtype.is_float():
         _refuse(
             column,
@@ -164,9 +165,8 @@ def _numbers(column: Column, raw: pl.Series) -> pl.Series:
     if column.unit_in_cell:
         unit = column.unit_in_cell.strip()
         bare = text.str.strip_suffix(unit)
-        _refuse(
-            column, raw, (bare == text) & ~text.str.contains(r"^[-+.\d]+$"), f"does not end in the unit {unit!r}", lambda _: "Convert it to that unit"
-        )
+        other = (bare == text) & ~text.str.contains(r"^[-+.\d]+$")
+        _refuse(column, raw, other, f"does not end in the unit {unit!r}", lambda _: "Convert it to that unit")
         text = bare.str.strip_chars()
     if column.kind == "integer":
         integers = text.cast(pl.Int64, strict=False)
@@ -180,7 +180,7 @@ def _numbers(column: Column, raw: pl.Series) -> pl.Series:
         bad,
         "is not a number",
         lambda value: (
-            f"Correct the cell, or declare in the schema missing = [{_quoted(value)}] if it means missing, or unit_in_cell if a unit follows the number"
+            f"Correct the cell, or declare in the schema missing = [{_quoted(value)}], or unit_in_cell if a unit follows the number"
         ),
     )
     return numbers
@@ -192,8 +192,7 @@ def _parse_level(column: Column, raw: pl.Series) -> pl.Series:
     known = text.is_in(levels)
     if not known.all() and column.stored not in ("String", "Categorical") and raw.dtype == pl.String:
         # The file's own column was numeric; "2.0" there is the level "2".
-        numbers = text.cast(pl.Float64, strict=False)
-        text = text.to_frame("text").select(pl.when(numbers.is_not_null()).then(canonical(numbers)).otherwise("text").alias("text")).to_series()
+        text = _canonical_text(text)
         known = text.is_in(levels)
     text, known = _without_declared(column, text, known)
     shown = ", ".join(levels[:10]) + (", ..." if len(levels) > 10 else "")
@@ -205,6 +204,12 @@ def _parse_level(column: Column, raw: pl.Series) -> pl.Series:
         lambda value: f"Correct the cell, or add {_quoted(value)} to `categories` in the schema",
     )
     return text
+
+
+def _canonical_text(text: pl.Series) -> pl.Series:
+    """Text in which "2.0" is written "2"; what is no number stays."""
+    numbers = text.cast(pl.Float64, strict=False)
+    return text.to_frame("x").select(pl.when(numbers.is_not_null()).then(canonical(numbers)).otherwise("x")).to_series()
 
 
 def _without_declared(column: Column, text: pl.Series, known: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -229,7 +234,7 @@ def _parse_boolean(column: Column, raw: pl.Series) -> pl.Series:
     elif raw.dtype == pl.Boolean:
         words = (words[0].lower(), words[1].lower())
     elif not text.is_in(words).all() and all(_is_number(word) for word in words):
-        text = canonical(text.cast(pl.Float64, strict=False)) if text.cast(pl.Float64, strict=False).null_count() == text.null_count() else text
+        text = _canonical_text(text)
     text, _ = _without_declared(column, text, text.is_null())
     _refuse(
         column,
@@ -278,15 +283,16 @@ def _bounded(column: Column, parsed: pl.Series) -> pl.Series:
     if not column.numeric:
         raise InputError(f"Column {column.name!r}: low and high bound numbers and times, not a {column.kind}. Delete them from the schema.")
     position = positions(parsed)
-    low = float("-inf") if column.low is None else column.low
-    high = float("inf") if column.high is None else column.high
     if column.outside == "missing":
+        low = float("-inf") if column.low is None else column.low
+        high = float("inf") if column.high is None else column.high
         return parsed.to_frame("x").select(pl.when(position.is_between(low, high)).then("x").alias(column.name)).to_series()
     unit = f" {column.unit}" if column.unit else ""
     remedy = f"Correct the cell or its unit, move the bound, or declare outside = {_quoted('missing')} in the schema"
-    for bad, side, bound in ((position < low, "below low", low), (position > high, "above high", high)):
-        shown = f"{bound:g}" if column.kind in ("number", "integer") else _moment(column, bound)
-        _refuse(column, parsed, bad, f"is {side} = {shown}", lambda _: remedy, unit)
+    if column.low is not None:
+        _refuse(column, parsed, position < column.low, f"is below low = {_shown(column, column.low)}", lambda _: remedy, unit)
+    if column.high is not None:
+        _refuse(column, parsed, position > column.high, f"is above high = {_shown(column, column.high)}", lambda _: remedy, unit)
     return parsed
 
 
@@ -301,11 +307,11 @@ def positions(series: pl.Series) -> pl.Series:
     return series
 
 
-def _moment(column: Column, bound: float) -> str:
-    if column.kind == "time":
-        return f"{bound:g} s after midnight"
-    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(**{"days" if column.kind == "date" else "seconds": bound})
-    return f"{bound:g} ({moment:%Y-%m-%d})"
+def _shown(column: Column, bound: float) -> str:
+    if column.kind in ("date", "datetime"):
+        since = datetime.timedelta(days=bound) if column.kind == "date" else datetime.timedelta(seconds=bound)
+        return f"{bound:g} ({datetime.datetime(1970, 1, 1) + since:%Y-%m-%d})"
+    return f"{bound:g}"
 
 
 def _refuse(column: Column, raw: pl.Series, bad: pl.Series, complaint: str, remedy: Callable[[object], str], unit: str = "") -> None:

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Literal
 
 import polars as pl
 
 _BOOLEANS = [
-    ("f", "t"), ("F", "T"), ("false", "true"), ("False", "True"), ("FALSE", "TRUE"), ("no", "yes"), ("No", "Yes"), ("NO", "YES"), ("n", "y"), ("N", "Y"),
-    ("0", "1"), ("absent", "present"), ("Absent", "Present"), ("negative", "positive"), ("Negative", "Positive"), ("NEG", "POS"), ("neg", "pos"),
+    ("f", "t"), ("F", "T"), ("false", "true"), ("False", "True"), ("FALSE", "TRUE"), ("no", "yes"), ("No", "Yes"), ("NO", "YES"),
+    ("n", "y"), ("N", "Y"), ("0", "1"), ("absent", "present"), ("Absent", "Present"), ("negative", "positive"), ("Negative", "Positive"),
+    ("NEG", "POS"), ("neg", "pos"),
     ("-", "+"), ("alive", "dead"), ("Alive", "Dead"), ("0.0", "1.0"),
 ]  # fmt: skip
 #: Spellings of "missing" beside the empty cell, lower case.
 MISSING = {
-    "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "missing", "unknown", "unk", "not available", "not recorded", "not known", "not done",
-    "none", "-", "--", ".", "..", "not measured",
+    "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "missing", "unknown", "unk", "not available", "not recorded", "not known",
+    "not done", "none", "-", "--", ".", "..", "not measured",
 }  # fmt: skip
 #: Those of them that may just as well be a level: no drug, no finding.
 AMBIGUOUS = {"none", "-", "nil", "not done"}
-_DATES = ["%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%-d/%-m/%Y", "%-m/%-d/%Y", "%-d.%-m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y", "%d%b%Y"]
+_DATES = [
+    "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%-d/%-m/%Y", "%-m/%-d/%Y",
+    "%-d.%-m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y", "%d%b%Y",
+]  # fmt: skip
 _TIMES = ["%H:%M:%S", "%H:%M"]
 _STAMPS = [
-    *(f"{date}{gap}{time}" for date in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%-m/%-d/%Y") for gap in (" ", "T") for time in _TIMES),
-    "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.3f", "%Y-%m-%dT%H:%M:%S%.3f", "%Y-%m-%d %H:%M:%S%.6f", "%Y-%m-%dT%H:%M:%S%.6f",
+    *(f"{date}{gap}{time}" for date in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%-m/%-d/%Y") for gap in " T" for time in _TIMES),
+    "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.3f", "%Y-%m-%dT%H:%M:%S%.3f", "%Y-%m-%d %H:%M:%S%.6f",
+    "%Y-%m-%dT%H:%M:%S%.6f",
 ]  # fmt: skip
+_LAYOUTS: tuple[tuple[Literal["date", "datetime", "time"], Any, list[str]], ...] = (
+    ("date", pl.Date, _DATES),
+    ("datetime", pl.Datetime("us"), _STAMPS),
+    ("time", pl.Time, _TIMES),
+)
 _SCALES = [
     ["none", "absent", "no", "trace", "minimal", "mild", "moderate", "severe", "very severe", "critical"],
     ["very low", "low", "medium", "normal", "moderate", "intermediate", "average", "high", "very high"],
@@ -31,7 +42,10 @@ _SCALES = [
     ["never", "rarely", "sometimes", "often", "always"],
     ["poor", "fair", "good", "very good", "excellent"],
 ]
-_RANGE = re.compile(r"^(under|below|less than|over|above|more than|<=|>=|<|>|≤|≥)?\s*[$€£]?\s*(\d+(?:\.\d+)?)\s*k?\s*(?:(?:-|–|to)\s*[$€£]?\s*\d+(?:\.\d+)?\s*k?|\+|years|yrs)?$")
+_AMOUNT = r"[$€£]?\s*(\d+(?:\.\d+)?)\s*k?"
+_RANGE = re.compile(
+    rf"^(under|below|less than|over|above|more than|<=|>=|<|>|≤|≥)?\s*{_AMOUNT}\s*(?:(?:-|–|to)\s*{_AMOUNT}|\+)?\s*(?:years|yrs|days)?$"
+)
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
 
 
@@ -60,17 +74,19 @@ def is_number(levels: pl.Series) -> pl.Series:
     return levels.str.strip_chars().str.contains(_NUMBER)
 
 
-def layout(levels: pl.Series) -> tuple[str, str] | None:
+def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str] | None:
     """("date" | "datetime" | "time", strptime layout) when all levels are such; of two that fit, the one that writes them back alike."""
     few = levels.head(50)
     if not few.str.contains(r"^\d[-\d/.:TZ a-zA-Z]{3,30}$").all():
         return None
-    fitting: list[tuple[str, str]] = []
-    for kind, dtype, layouts in (("date", pl.Date, _DATES), ("datetime", pl.Datetime("us"), _STAMPS), ("time", pl.Time, _TIMES)):
+    fitting: list[tuple[Literal["date", "datetime", "time"], str]] = []
+    for kind, dtype, layouts in _LAYOUTS:
         for candidate in layouts:
-            if few.str.strptime(dtype, candidate, strict=False).null_count() or levels.str.strptime(dtype, candidate, strict=False).null_count():
+            if few.str.strptime(dtype, candidate, strict=False).null_count():
                 continue
             times = levels.str.strptime(dtype, candidate, strict=False)
+            if times.null_count():
+                continue
             if kind != "time" and not times.dt.year().is_between(1850, 2150).all():
                 continue
             if (times.dt.to_string(candidate) == levels).all():

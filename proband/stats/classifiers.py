@@ -12,9 +12,9 @@ Classifier = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarr
 
 
 def boosted_trees(values: np.ndarray, outcome: np.ndarray, test: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Histogram gradient boosting, 100 trees of 15 leaves; missing values as they are, levels as codes by frequency. Probabilities, (test rows,)."""
+    """Boosted trees (histograms, 100 trees of 15 leaves); missing values as they are, levels as codes. Probabilities, (test rows,)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if len(np.unique(outcome)) < 2:
         return np.full(len(test), float(np.mean(outcome)))

@@ -61,7 +61,7 @@ def discriminate(
     size more threads gain little, and they wait for each other on a busy machine.
     """
     from scipy.stats import rankdata
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     generator = np.random.default_rng(seed)
     fold_of_patient = generator.permutation(int(patients.max()) + 1) % folds

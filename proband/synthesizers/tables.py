@@ -19,7 +19,7 @@ from proband.errors import InputError
 from proband.game import duel
 from proband.game.fields import Discriminator, Generator, Layout
 from proband.game.moments import PairTables
-from proband.game.play import Game, Pairs, play, shuffled
+from proband.game.play import Game, Pairs, deterministic, play, shuffled
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.synthesizer import Model, OnStep, restore, write_model
@@ -50,7 +50,8 @@ def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, tables: PairTa
 
 def steps_in(minutes: float, layout: Layout) -> int:
     """Rounds that fit in `minutes` on two ordinary cores: a fixed sum, not a measurement, so that the same seed plays the same game."""
-    return max(1, round(minutes * 60 / (0.02 + 6e-5 * layout.width)))
+    seconds = 0.03 + 3e-5 * layout.width + 1.3e-8 * layout.width**2
+    return max(1, round(minutes * 60 / seconds))
 
 
 class TableGAN:
@@ -118,15 +119,16 @@ class TableGAN:
         encoder, generator, _ = self._learned
         named = rules.columns(where, encoder.schema.table) if isinstance(where, str) and where.strip() else frozenset()
         first = encoder.reads(named)
-        frame = draw(
-            encoder,
-            n,
-            propose=partial(_propose, generator),
-            order=sorted(range(len(encoder.fields)), key=lambda field: field not in first),
-            where=where,
-            rng=seeds.generator(seed, "gan", "sample"),
-            latent=partial(_latent, generator),
-        )
+        with deterministic():
+            frame = draw(
+                encoder,
+                n,
+                propose=partial(_propose, generator),
+                order=sorted(range(len(encoder.fields)), key=lambda field: field not in first),
+                where=where,
+                rng=seeds.generator(seed, "gan", "sample"),
+                latent=partial(_latent, generator),
+            )
         return Cohort(encoder.schema, frame, Mark(self.name, __version__, seed, encoder.schema.hash))
 
     def save(self, path: str | Path) -> None:

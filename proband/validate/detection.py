@@ -37,13 +37,13 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
         done = len(found) * (2 + repeats)
         judged, labels, patients = _judge(coded, (coded.synthetic, made), (coded.unseen, real), read, seed=seed, importance=True)
         value = auc(judged.scores, labels)
-        draws = bootstrap(lambda rows, s=judged.scores, y=labels: auc(s[rows], y[rows]), patients, seeds.generator(seed, name), 200)
+        draws = bootstrap(_success(judged.scores, labels), patients, seeds.generator(seed, name))
         on_step(done + 1, total, "faithful: discriminator", {"auc": value})
         reference = []
         for repeat in range(repeats):
             order = seeds.generator(seed, name, repeat).permutation(coded.real.patients.count)
-            halves = [(coded.real, coded.real.patients.rows(half)) for half in (order[:n], order[n : 2 * n])]
-            scores, truth, _ = _judge(coded, *halves, read, seed=seeds.integer(seed, name, repeat))
+            one, other = ((coded.real, coded.real.patients.rows(half)) for half in (order[:n], order[n : 2 * n]))
+            scores, truth, _ = _judge(coded, one, other, read, seed=seeds.integer(seed, name, repeat))
             reference.append(auc(scores.scores, truth))
             on_step(done + 2 + repeat, total, "faithful: discriminator", {"auc": reference[-1]})
         rows = coded.train.patients.draw(n, seeds.generator(seed, name, "floor"))
@@ -60,7 +60,7 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
                 name,
                 title,
                 value,
-                f"Of a synthetic and a real patient, boosted trees find the synthetic one in {value:.0%} of cases (50 %: they can only guess). "
+                f"Of a synthetic and a real patient, boosted trees find the synthetic one in {value:.0%} of pairs (50 %: a guess). "
                 + (f"What gives them away most: {names}." if names else "No single column gives them away."),
                 interval=(min(low, value), max(high, value)),
                 reference=float(np.mean(reference)),
@@ -73,6 +73,10 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
             )
         )
     return found
+
+
+def _success(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], float]:
+    return lambda rows: auc(scores[rows], labels[rows])
 
 
 def _binned(tables: Tables, part: Part, rows: np.ndarray) -> np.ndarray:

@@ -48,10 +48,7 @@ def gather(
     frames = {name: data if isinstance(data, Cohort) else _raw(data, schema) for name, data in given.items()}
     if schema is None:
         schema, notes["proposals"] = _guessed(frames)
-    real = {
-        name: data if isinstance(data, Cohort) and data.schema.table == schema.table else _read(data, schema)
-        for name, data in frames.items()
-    }
+    real = {name: _read(data, schema) for name, data in frames.items()}
     del frames
     if target is not None:
         schema.table[target]
@@ -104,6 +101,8 @@ def _guessed(frames: dict[str, Any]) -> tuple[Schema, list[str]]:
 
 
 def _read(data: Cohort | pl.DataFrame, schema: Schema) -> Cohort:
+    if isinstance(data, Cohort) and data.schema == schema:
+        return data
     frame = data.frame if isinstance(data, Cohort) else data
     if [*frame.schema.items()] == [(c.name, c.dtype) for c in schema.table.columns]:
         return Cohort(schema, frame)
@@ -187,11 +186,8 @@ def _lenient(column: Column, raw: pl.Series) -> tuple[pl.Series, np.ndarray]:
     missing = (raw.is_null() | raw.cast(pl.String).str.strip_chars().is_in(["", *column.missing])).to_numpy()
     if column.kind in ("number", "integer"):
         text = raw.cast(pl.String).str.strip_chars()
-        found = (
-            (text.str.strip_suffix(column.unit_in_cell.strip()) if column.unit_in_cell else text)
-            .str.strip_chars()
-            .cast(pl.Float64, strict=False)
-        )
+        text = text.str.strip_suffix(column.unit_in_cell.strip()).str.strip_chars() if column.unit_in_cell else text
+        found = text.cast(pl.Float64, strict=False)
         fits = found.is_finite() & ((found == found.round(0)) | (column.kind == "number")) & (found.abs() < 2.0**62)
         values = found.to_frame("x").select(pl.when(fits & ~pl.Series(missing)).then("x")).to_series().cast(column.dtype).alias(column.name)
         return values, values.is_null().to_numpy() & ~missing

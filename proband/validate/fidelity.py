@@ -34,10 +34,10 @@ def fidelity(evidence: Evidence, *, seed: int, on_step: Step | None = None, code
     """All findings of the first question, not judged yet. `coded`: the tables, when the caller has made them already."""
     coded = coded or tables(evidence, seed=seed)
     step = on_step or (lambda done, total, what, figures: None)
-    pairs = _some(list(combinations(range(len(coded.columns)), 2)), _MOST_PAIRS, seed, "pairs")
+    pairs = _some(list(combinations(range(len(coded.columns)), 2)), _MOST_PAIRS, seed)
     triples = _triples(len(coded.columns), seed)
     shown = _associated(coded)
-    shown_pairs = list(combinations(shown, 2))
+    shown_pairs: list[tuple[int, ...]] = list(combinations(shown, 2))
     holes = _Holes(coded)
     ends = _ends(coded)
     rare = _rare_levels(coded)
@@ -141,10 +141,8 @@ def _pairs(coded: Tables, trials: Trials, pairs: list[tuple[int, ...]]) -> Findi
         }
         for at in order
     ]
-    finding = _summed(
-        "pairs_distance", "Distance of the joint distribution of two columns", trials, "pairs of columns", detail={"worst": worst}
-    )
-    return finding
+    title = "Distance of the joint distribution of two columns"
+    return _summed("pairs_distance", title, trials, "pairs of columns", detail={"worst": worst})
 
 
 def _summed(name: str, title: str, trials: Trials, what: str, detail: dict[str, Any] | None = None) -> Finding:
@@ -167,10 +165,10 @@ def _triples(columns: int, seed: int) -> list[tuple[int, ...]]:
     return sorted(drawn)
 
 
-def _some(every: list[tuple[int, ...]], most: int, seed: int, name: str) -> list[tuple[int, ...]]:
+def _some(every: list[tuple[int, ...]], most: int, seed: int) -> list[tuple[int, ...]]:
     if len(every) <= most:
         return every
-    chosen = np.sort(seeds.generator(seed, name).permutation(len(every))[:most])
+    chosen = np.sort(seeds.generator(seed, "pairs").permutation(len(every))[:most])
     return [every[at] for at in chosen]
 
 
@@ -196,7 +194,7 @@ class _Holes:
 
 def _missingness(coded: Tables, trials: Trials) -> Finding:
     real, made = ((part.fine.values == MISSING).mean(1) for part in (coded.unseen, coded.synthetic))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "real": _round(r), "synthetic": _round(s)}
         for name, r, s in zip(coded.names, real, made, strict=True)
         if r > 0 or s > 0
@@ -341,7 +339,7 @@ def _rare(coded: Tables, trials: Trials) -> Finding:
 def _subgroups(trials: Trials, names: tuple[str, ...]) -> Finding:
     title = "Largest share of a group of patients that is surely missing"
     if not names:
-        return Finding("faithful", "subgroups_error", title, None, "No group has 30 patients in the holdout: too few to see a loss.")
+        return Finding("faithful", "subgroups_error", title, None, "No group would have 30 patients on either side: too few to see a loss.")
 
     def worst(one: np.ndarray) -> float:
         return float(_lost(one).max())
@@ -350,14 +348,16 @@ def _subgroups(trials: Trials, names: tuple[str, ...]) -> Finding:
     lost = _lost(trials.value)
     at = int(np.argmax(lost))
     rates = made[:-1] / max(made[-1], 1), real[:-1] / max(real[-1], 1)
-    order = np.argsort(-lost, kind="stable")
+    order = np.lexsort((rates[0] / np.maximum(rates[1], 1e-12), -lost))
     shown = [{"name": names[k], "real": _round(rates[1][k]), "synthetic": _round(rates[0][k])} for k in order[:40]]
     why = (
         f"Of {len(names)} groups the one that lost most is '{names[at]}': {rates[1][at]:.1%} of real patients, {rates[0][at]:.1%} here."
         if lost[at] > 0
         else f"None of {len(names)} groups has surely lost patients."
     )
-    return Finding("faithful", "subgroups_error", title, why=why, detail={"groups": shown}, **trials.summary(worst, most=1.0))
+    # The value is the end of an interval already (5 % over all groups together), so it carries no second one.
+    summary = trials.summary(worst, most=1.0) | {"interval": (float(lost[at]), float(lost[at]))}
+    return Finding("faithful", "subgroups_error", title, why=why, detail={"groups": shown}, **summary)
 
 
 def _lost(one: np.ndarray) -> np.ndarray:

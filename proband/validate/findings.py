@@ -35,7 +35,8 @@ class Limit:
             return self
         if reference is None or reference != reference:
             return None
-        return Limit(*(None if bound is None else round(bound + reference, 6) for bound in (self.at_most, self.at_least)))
+        shifted = (None if bound is None else round(bound + reference, 6) for bound in (self.at_most, self.at_least))
+        return Limit(next(shifted), next(shifted))
 
     def allows(self, low: float, high: float) -> bool:
         """Whether the whole interval [low, high] is inside the limit. NaN is never inside."""

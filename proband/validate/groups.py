@@ -46,7 +46,8 @@ class Groups:
 
 
 def groups(tables: Tables, fewest: int = FEWEST) -> Groups:
-    """All groups with at least `fewest` unseen patients."""
+    """All groups of which at least `fewest` patients stand on either side when synthetic and unseen ones are compared."""
+    drawn = min(1.0, tables.matched / max(tables.unseen.patients.count, 1))
     discrete = [c for c in tables.codings if c.column.discrete]
     people = [at for at, c in enumerate(tables.columns) if c.sensitive or _PEOPLE.search(c.name)]
     aged = [at for at in people if tables.columns[at].numeric and _AGE.search(tables.columns[at].name)]
@@ -62,7 +63,7 @@ def groups(tables: Tables, fewest: int = FEWEST) -> Groups:
         joint, size = _joint(tables.unseen, axis)
         counts = np.bincount(joint, minlength=size)
         cells, labels = [], []
-        for cell in np.flatnonzero(counts >= fewest):
+        for cell in np.flatnonzero(counts * drawn >= fewest):
             label = _label(tables, axis, int(cell))
             # A level that (nearly) everybody has is no group.
             if label is not None and counts[cell] < 0.98 * len(joint):

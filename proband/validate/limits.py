@@ -16,18 +16,21 @@ LIMITS: dict[str, Limit] = {
     "columns_distance": Limit(at_most=0.03, over_reference=True),
     # Already an excess over real against real: one column may be off by 10 points, not more.
     "worst_column_distance": Limit(at_most=0.10),
-    # A cell of a cross table, off by 5 points in sum over the table.
-    "pairs_distance": Limit(at_most=0.05, over_reference=True),
-    "triples_distance": Limit(at_most=0.08, over_reference=True),
+    # The same 3 points for cross tables, and 5 for three columns, whose cells are more.
+    "pairs_distance": Limit(at_most=0.03, over_reference=True),
+    "triples_distance": Limit(at_most=0.05, over_reference=True),
     # One row in twenty with a wrong pattern of missing values.
     "missingness_distance": Limit(at_most=0.05, over_reference=True),
+    # On the scale of a correlation, whichever way it is off.
     "association_error": Limit(at_most=0.05, over_reference=True),
-    # Correlations shrink by a factor of about the square root of what is kept: a quarter lost turns .40 into .35.
+    # Associations a quarter weaker all over: a correlation of .40 reads .30, and a study needs twice the patients to see it.
     "dependence_lost": Limit(at_most=0.25),
+    # A third of the patients at the extremes, or with a rare level, misplaced.
     "tails_error": Limit(at_most=0.35, over_reference=True),
     "rare_levels_error": Limit(at_most=0.35, over_reference=True),
-    # A fifth of a group that is surely gone is a group that studies on these data would misjudge.
+    # Already a lower bound over all groups: a fifth of some group is gone beyond doubt.
     "subgroups_error": Limit(at_most=0.20),
+    # Facts about the rows that would leave, so hardly any beyond what real rows show.
     "rules_broken": Limit(at_most=0.005, over_reference=True),
     "format_broken": Limit(at_most=0.005, over_reference=True),
     # Three of four pairs told apart. A real sample scores .50; the best published table synthesizers .55 to .70.

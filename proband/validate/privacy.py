@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,7 @@ class _Trial:
 
     @staticmethod
     def of(scores: dict[str, np.ndarray], member: np.ndarray, seed: int) -> _Trial:
+        """Every attack's tail. Equal scores are ordered by chance, so that no tie favours members."""
         tails = {name: intervals.top_r(s, member, seeds.generator(seed, "privacy", "ties", name)) for name, s in scores.items()}
         tests = sum(len(tail) for tail in tails.values())
         return _Trial(scores, member, tails, (1 - LEVEL) / max(tests, 1), seed)
@@ -145,12 +148,13 @@ class _Trial:
         low = max(estimate.low for estimate in corrected.values())
         return intervals.Estimate(value, min(low, value), max(estimate.high for estimate in estimates.values()))
 
+    @cached_property
     def under_no_leak(self) -> np.ndarray:
         """(permutations, 2): the strongest AUC and tail rate when members are drawn anew: exactly what no leak means."""
         draw = seeds.generator(self.seed, "privacy", "permutations")
         ranks = np.vstack([stats.rankdata(s) for s in self.scores.values()])
         orders = np.argsort(-ranks, axis=1, kind="stable")
-        allowed = int(LOW_RATE * self.controls + 1e-9)
+        allowed = math.floor(LOW_RATE * self.controls + 1e-9)
         found = np.empty((PERMUTATIONS, 2))
         for i in range(PERMUTATIONS):
             member = draw.permutation(self.member)
@@ -170,14 +174,14 @@ class _Trial:
             "roc": self.roc(attacker),
             "tail": [
                 {"r": row.r, "members": row.members, "expected": _rounded(row.expected), "p": _significant(p)}
-                for row, p in zip(self.tails[attacker], self._adjusted(attacker), strict=True)
+                for row, p in zip(self.tails[attacker], self.adjusted(attacker), strict=True)
             ],
             "power": self.power(),
             "patients_train": self.members,
             "patients_holdout": self.controls,
         }
 
-    def _adjusted(self, attacker: str) -> list[float]:
+    def adjusted(self, attacker: str) -> list[float]:
         every = [(name, row.p) for name, tail in self.tails.items() for row in tail]
         adjusted = intervals.holm([p for _, p in every])
         return [p for (name, _), p in zip(every, adjusted, strict=True) if name == attacker]
@@ -200,15 +204,17 @@ class _Trial:
     def visible(self) -> float | None:
         return intervals.smallest_visible_leak(self.members, self.controls, error=self.error)
 
+    def ceiling(self) -> float:
+        return intervals.epsilon_ceiling(self.members, self.controls, error=self.error)
+
     def power(self) -> str:
         visible = self.visible()
-        ceiling = intervals.epsilon_ceiling(self.members, self.controls, error=self.error)
         counted = f"{self.members:,} members against {self.controls:,} controls"
         if visible is None:
             return f"{counted}: too few to see any leak."
         return (
             f"{counted} could not have seen a leak smaller than {_share_of(visible)} of the training patients given away "
-            f"(that much is seen four times in five), nor proven an epsilon above {ceiling:.1f}."
+            f"(that much is seen four times in five), nor proven an epsilon above {self.ceiling():.1f}."
         )
 
 
@@ -218,7 +224,7 @@ def _auc_finding(trial: _Trial) -> Finding:
     corrected = {name: intervals.auc(*pair, level=1 - (1 - LEVEL) / len(ATTACKS)) for name, pair in groups.items()}
     strongest = trial.strongest(estimates, corrected)
     attacker = max(estimates, key=lambda name: estimates[name].value)
-    reference = trial.under_no_leak()[:, 0]
+    reference = trial.under_no_leak[:, 0]
     return Finding(
         question="private",
         name="membership_auc",
@@ -252,7 +258,7 @@ def _tail_finding(trial: _Trial) -> Finding:
     }
     strongest = trial.strongest(estimates, corrected)
     attacker = max(estimates, key=lambda name: estimates[name].value)
-    reference = trial.under_no_leak()[:, 1]
+    reference = trial.under_no_leak[:, 1]
     return Finding(
         question="private",
         name="membership_tpr_at_1pct",
@@ -273,21 +279,21 @@ def _epsilon_finding(trial: _Trial) -> Finding:
         name: max((intervals.epsilon_lower_bound(row.members, row.r, odds, error=trial.error) for row in tail), default=0.0)
         for name, tail in trial.tails.items()
     }
-    adjusted = {name: min(trial._adjusted(name), default=1.0) for name in bounds}
+    adjusted = {name: min(trial.adjusted(name), default=1.0) for name in bounds}
     attacker = min(bounds, key=lambda name: (-bounds[name], adjusted[name]))
-    bound, p = bounds[attacker], adjusted[attacker]
+    bound, p = _rounded(bounds[attacker]), adjusted[attacker]
     visible = trial.visible()
-    if visible is None or visible > VISIBLE:
-        why, value, interval = f"Too few patients to prove a leak of {_share_of(VISIBLE)} of them. {trial.power()}", None, None
+    blind = visible is None or visible > VISIBLE
+    value: float | None = bound
+    interval: tuple[float, float] | None = (bound, bound)
+    if bound > 0:
+        said = f"The most suspected patients prove a leak: epsilon is at least {bound:.2f} (corrected p = {_significant(p):g})."
+        if blind:  # a leak this audit could only just have seen may be as large as it could have proven
+            interval = (bound, max(bound, _rounded(trial.ceiling())))
+    elif blind:
+        said, value, interval = f"Too few patients to see a leak of {_share_of(VISIBLE)} of them.", None, None
     else:
-        value = _rounded(bound)
-        interval = (value, value)
-        said = (
-            f"The most suspected patients prove a leak: epsilon is at least {bound:.2f}"
-            if bound > 0
-            else "The most suspected patients prove no leak"
-        )
-        why = f"{said} (corrected p = {_significant(p):g}). {trial.power()}"
+        said = f"The most suspected patients prove no leak (corrected p = {_significant(p):g})."
     return Finding(
         question="private",
         name="membership_epsilon",
@@ -296,7 +302,7 @@ def _epsilon_finding(trial: _Trial) -> Finding:
         interval=interval,
         reference=0.0,
         reference_interval=(0.0, 0.0),
-        why=why,
+        why=f"{said} {trial.power()}",
         detail=trial.detail(attacker) | {"attacks": {name: _rounded(b) for name, b in bounds.items()}},
     )
 

@@ -89,7 +89,7 @@ def utility(evidence: Evidence, *, seed: int, on_step: Step | None = None, coded
     coded = coded or tables(evidence, seed=seed)
     step = on_step or (lambda done, total, what, figures: None)
     outcome = binary(evidence.target, coded)
-    data = _Data.of(coded, outcome)
+    data = _Data.of(coded, outcome, seed)
     _check(outcome, data)
     return _findings(coded, outcome, data, seed, step)
 
@@ -137,26 +137,26 @@ class _Data:
     levels: np.ndarray
 
     @staticmethod
-    def of(coded: Tables, outcome: Outcome) -> _Data:
+    def of(coded: Tables, outcome: Outcome, seed: int) -> _Data:
         most = max(_CELLS // max(len(coded.columns), 1), 500)
         others = [at for at, name in enumerate(coded.names) if name != outcome.column]
         values, outcomes, kept = {}, {}, {}
         for name in ("train", "unseen", "synthetic"):
             part: Part = getattr(coded, name)
             truth = outcome.read(part, coded)
-            rows = np.flatnonzero(~np.isnan(truth))[
-                : None if name == "unseen" else most
-            ]  # parts larger than this are in random order already
+            rows = np.flatnonzero(~np.isnan(truth))
+            if name != "unseen" and len(rows) > most:
+                rows = np.sort(seeds.generator(seed, "rows to learn from", name).permutation(rows)[:most])
             values[name], outcomes[name], kept[name] = matrix(coded, part, rows)[:, others], truth[rows].astype(int), rows
         return _Data(values, outcomes, kept, level_columns(coded)[others])
 
 
 def _check(outcome: Outcome, data: _Data) -> None:
-    for name, words_ in (("train", "training"), ("unseen", "holdout")):
+    for name, shown in (("train", "training"), ("unseen", "holdout")):
         found = np.unique(data.outcomes[name])
         if len(found) < 2:
             raise InputError(
-                f"Target {outcome.column!r} has one class in the {words_} patients, so nothing can be predicted. "
+                f"Target {outcome.column!r} has one class in the {shown} patients, so nothing can be predicted. "
                 f"Name an outcome that some have and some have not."
             )
 
@@ -269,6 +269,9 @@ class _Judge:
         name = "augmentation_auroc_gain"
         return Finding("useful", name, _NAMES[name], value, why, interval=_interval(value, draws))
 
+    def _on_synthetic(self, model: str, measure: _Measure) -> Callable[[np.ndarray], float]:
+        return lambda rows: measure.of(self.fitted[model]["tstr"][rows], self.truth[rows])
+
     def table(self) -> list[dict[str, Any]]:
         """One row a model and measure, with the interval of what training on synthetic patients gives."""
         rows = []
@@ -276,7 +279,7 @@ class _Judge:
             for measure in (*_GAPS, _SLOPE):
                 generator = seeds.generator(self.seed, "table", model, measure.name)
                 tstr = measure.of(made["tstr"], self.truth)
-                draws = bootstrap(lambda rows, m=measure, p=made["tstr"]: m.of(p[rows], self.truth[rows]), self.patients, generator)
+                draws = bootstrap(self._on_synthetic(model, measure), self.patients, generator)
                 interval = _interval(tstr, draws)
                 found = {name: _round(measure.of(made[name], self.truth)) for name in ("trtr", "tstr", "both", "floor")}
                 rows.append(

@@ -13,6 +13,12 @@ Outcome = Literal["releasable", "not releasable", "could not tell"]
 
 QUESTIONS: dict[Question, str] = {"faithful": "Is it faithful?", "useful": "Is it useful?", "private": "Is it private?"}
 
+_ADVICE: dict[Question, str] = {
+    "private": "fit on more patients, less long or with noise, and sample anew",
+    "faithful": "review the schema of the columns that differ most, then fit longer or with another synthesizer",
+    "useful": "name the outcome when fitting, fit longer or with another synthesizer, and base no model on these",
+}
+
 
 def number(value: float | None) -> str:
     """Three significant digits, never an exponent; a dash where there is no number.
@@ -162,8 +168,9 @@ def sentences(findings: Sequence[Finding], context: Mapping[str, Any]) -> list[s
         )
     parts = [lead, _sizes(context), *(answer(question, findings) for question in QUESTIONS)]
     if failed or unknown:
-        advice = " ".join(_sentence(finding.why) for finding in [*failed, *unknown][:2] if finding.why)
-        parts.append(f"What to do next: keep these rows inside. {advice}".strip())
+        first = (failed or unknown)[0]
+        advice = _ADVICE[first.question] if failed else "bring more patients, or ask whoever set the policy what it needs"
+        parts.append(f"What to do next: keep these rows inside; {advice}. {_sentence(first.why)}".strip())
     elif judged:
         parts.append("What to do next: read what this report cannot show, agree on the purpose, and sign.")
     return [part for part in parts if part]
@@ -203,4 +210,4 @@ def _weight(finding: Finding) -> int:
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_release_holds_everything(
     tmp_path: Path, synthetic: Cohort, report: Report, policy: Policy, key: Ed25519PrivateKey, format: str
 ) -> None:
-    made = release(synthetic, report, policy, tmp_path / "out", purpose="Teach.", key=key, format=format)  # type: ignore[arg-type]
+    made = release(synthetic, report, policy, tmp_path / "out", purpose="Teach.", key=key, format=format)
     names = set(contents(made.path))
     assert names >= {
         f"synthetic.{format}",
@@ -76,7 +76,7 @@ def test_the_statement_says_how_it_was_made(
 def test_same_input_and_key_same_bytes(
     tmp_path: Path, synthetic: Cohort, report: Report, policy: Policy, key: Ed25519PrivateKey, format: str
 ) -> None:
-    one, two = (release(synthetic, report, policy, tmp_path / name, key=key, format=format).path for name in ("one", "two"))  # type: ignore[arg-type]
+    one, two = (release(synthetic, report, policy, tmp_path / name, key=key, format=format).path for name in ("one", "two"))
     assert contents(one) == contents(two)
 
 
@@ -200,7 +200,7 @@ def test_names_that_cannot_be_files_are_refused(
     tmp_path: Path, synthetic: Cohort, report: Report, policy: Policy, key: Ed25519PrivateKey, format: str, name: str
 ) -> None:
     with pytest.raises(InputError, match=r"Format|Name"):
-        release(synthetic, report, policy, tmp_path / "out", key=key, format=format, name=name)  # type: ignore[arg-type]
+        release(synthetic, report, policy, tmp_path / "out", key=key, format=format, name=name)
     assert not list(tmp_path.iterdir())
 
 

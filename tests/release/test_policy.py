@@ -127,3 +127,11 @@ def test_the_table_in_the_documentation_is_the_files() -> None:
         )
         row = f"| `{name}` | {' | '.join(cells)} |"
         assert row in page, f"docs/policy.md should have the row:\n{row}"
+
+
+def test_education_is_blunter_but_as_private_as_controlled() -> None:
+    education, controlled = Policy.load("education").limits, Policy.load("controlled").limits
+    private = [name for name in controlled if name.startswith(("exact_copies", "near_copies", "membership"))]
+    assert len(private) == 5
+    assert all(stricter_or_equal(education[name], controlled[name]) for name in private)
+    assert not stricter_or_equal(education["tstr_auroc_gap"], controlled["tstr_auroc_gap"])

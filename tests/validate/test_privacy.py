@@ -86,6 +86,12 @@ def test_too_few_controls_cannot_tell() -> None:
     assert findings["exact_copies_excess"].passed is False  # no copy among 300 does not exclude one in a hundred
 
 
+def test_a_leak_that_few_patients_prove_still_fails() -> None:
+    findings = judged(bootstrap(9, (150, 50, 50)))
+    assert findings["membership_epsilon"].passed is False
+    assert findings["exact_copies_excess"].passed is False
+
+
 def test_the_same_seed_gives_the_same_findings() -> None:
     evidence = memoriser(3, 0.02)
     assert privacy(evidence, seed=5) == privacy(evidence, seed=5)

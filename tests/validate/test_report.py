@@ -240,7 +240,8 @@ def test_the_verdict_says_by_how_much_and_what_to_do() -> None:
         "Fit 'age' with more trees.",
     ):
         assert words in report.verdict
-    assert "cannot be told" in report.verdict and "Bring more patients." in report.verdict
+    assert "cannot be told" in report.verdict and "keep these rows inside" in report.verdict
+    assert Report(report.findings[1:]).verdict.endswith("Bring more patients.")
     assert "1,000 synthetic patients" in report.verdict and "“controlled”" in report.verdict
     assert "useful was not asked" in report.verdict
 

@@ -1,0 +1,90 @@
+"""Every synthesizer keeps the contract, and the contract catches those that do not."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from proband.contract import Breach, check, checks, conditions_for
+from proband.synthesizer import Synthesizer, find, names
+from proband.synthesizers.baselines import IndependentColumns
+
+def make(name: str) -> Synthesizer:
+    made = find(name)
+    return made(minutes=0.02) if name == "gan" else made()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", names())
+def test_ours_keep_the_contract(name, cohort):
+    check(lambda: make(name), cohort)
+
+
+def test_conditions_cover_equalities_ranges_missing_and_conjunctions(cohort):
+    found = conditions_for(cohort)
+    assert any("=" in c for c in found)
+    assert any("BETWEEN" in c for c in found)
+    assert any("IS NULL" in c for c in found)
+    assert sum(" AND " in c and "BETWEEN" not in c for c in found) == 1
+
+
+class Faulty(IndependentColumns):
+    """Independent columns with one planted fault."""
+
+    fault = ""
+    count = 0
+
+    def fit(self, cohort, *, seed, on_step=None):
+        if self.fault == "silent":
+            on_step = None
+        return super().fit(cohort, seed=seed, on_step=on_step)
+
+    def sample(self, n, *, seed, where=None):
+        if self.fault == "few":
+            n = max(0, n - 1)
+        if self.fault == "unconditional":
+            where = None
+        if self.fault == "ValueError" and n < 0:
+            raise ValueError
+        if self.fault == "unseeded":
+            Faulty.count += 1
+            seed += Faulty.count
+        made = super().sample(n, seed=seed, where=where)
+        frame = made.frame
+        if self.fault == "unmarked":
+            return replace(made, mark=None)
+        if self.fault == "rule":
+            frame = frame.with_columns(diastolic=pl.col("systolic") + 1)
+        if self.fault == "bounds":
+            frame = frame.with_columns(age=pl.lit(7, pl.Int64))
+        if self.fault == "full":
+            frame = frame.with_columns(pl.col("creatinine").fill_null(1.0))
+        if self.fault == "real":
+            frame = frame.with_columns(id=pl.format("P{}", pl.int_range(pl.len())))
+        return replace(made, frame=frame)
+
+
+@pytest.mark.parametrize(
+    ("fault", "caught_by"),
+    [
+        ("silent", "progress"),
+        ("few", "shape"),
+        ("unmarked", "mark"),
+        ("bounds", "values"),
+        ("rule", "rules"),
+        ("full", "missing"),
+        ("real", "identifiers"),
+        ("unseeded", "seeded"),
+        ("unconditional", "conditions"),
+        ("ValueError", "refusals"),
+    ],
+)
+def test_a_planted_fault_is_caught_by_its_check(fault, caught_by, cohort):
+    kind = type("Planted", (Faulty,), {"fault": fault})
+    parts = dict(checks(kind, cohort))
+    with pytest.raises(Breach):
+        parts[caught_by]()
+
+
+def test_a_fault_anywhere_fails_the_whole(cohort):
+    with pytest.raises(Breach, match="on_step"):
+        check(type("Planted", (Faulty,), {"fault": "silent"}), cohort)
