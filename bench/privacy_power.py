@@ -71,7 +71,7 @@ def numbers(cohort: Cohort) -> list[str]:
 
 
 def jittered(values: pl.Series, every: pl.Series, draw: np.random.Generator) -> pl.Series:
-    """Values moved by a normal error of 5 % of the standard deviation (from the quartiles: one age of 65526 must not rule), integers rounded."""
+    """Values moved by a normal error of 5 % of the standard deviation, taken from the quartiles (one age of 65526 must not rule it)."""
     spread = ((every.quantile(0.75) or 0.0) - (every.quantile(0.25) or 0.0)) / 1.349
     moved = values.cast(pl.Float64) + pl.Series(draw.normal(size=len(values)) * 0.05 * spread)
     return (moved.round() if values.dtype.is_integer() else moved).cast(values.dtype).alias(values.name)

@@ -52,20 +52,26 @@ def synthesize(
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
+    from proband.release.provenance import signing_key
     from proband.validate import validate
 
+    # What can be wrong is asked before the minutes of work, not after.
     out = Path(out)
     if out.exists():
         raise InputError(f"Output folder '{out}' exists. Choose another name or remove it; nothing is overwritten.")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"Output folder '{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
     chosen = Policy.load(policy)
+    chosen.check_purpose(purpose)
+    signer = signing_key(key)
     model = make(synthesizer, minutes=minutes)
     step = on_step or _silent
 
     step(0, 1, "read", {})
     reviewed = schema or Schema.guess(read_frame(data) if isinstance(data, str | Path) else data)
     cohort = read(data, reviewed.reviewed() if schema else reviewed.accept())
-    if target is not None:
-        cohort.schema.table[target]
+    if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
+        raise InputError(f"Target {target!r} has one class, so nothing can be predicted. Name another column, or leave the target out.")
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
@@ -95,7 +101,7 @@ def synthesize(
     )
     step(0, 1, "release", {})
     try:
-        made = release(synthetic, report, policy=chosen, into=out, purpose=purpose, key=key, format=format)
+        made = release(synthetic, report, policy=chosen, into=out, purpose=purpose, key=signer, format=format)
     except NotReleasable:
         save_report(report, out)
         raise

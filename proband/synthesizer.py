@@ -130,7 +130,9 @@ def write_model(path: str | Path, name: str, config: Mapping[str, Any], arrays: 
         scratch.rename(path)
         scratch = None
     except OSError as error:
-        raise InputError(f"Model folder '{path}' cannot be written: {error.strerror}. Free some space, or choose a folder you may write to.") from error
+        raise InputError(
+            f"Model folder '{path}' cannot be written: {error.strerror}. Free some space, or choose a folder you may write to."
+        ) from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -158,7 +160,9 @@ def restore(path: str | Path, name: str, rebuild: Callable[[Model], T]) -> T:
     """`rebuild(model)` of the folder `path` written by the synthesizer `name`; content that does not fit together raises InputError."""
     model = read_model(path)
     if model.synthesizer != name:
-        raise InputError(f"Model folder '{path}' was written by the synthesizer {model.synthesizer!r}, not {name!r}. Read it with proband.load.")
+        raise InputError(
+            f"Model folder '{path}' was written by the synthesizer {model.synthesizer!r}, not {name!r}. Read it with proband.load."
+        )
     try:
         return rebuild(model)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
@@ -179,14 +183,21 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise _altered(path, "model.json is not a model's")
     if manifest["format"] != _FORMAT:
-        raise InputError(f"Model folder '{path}' has format {manifest['format']}; this proband reads {_FORMAT}. Use the proband that wrote it.")
+        raise InputError(
+            f"Model folder '{path}' has format {manifest['format']}; this proband reads {_FORMAT}. Use the proband that wrote it."
+        )
     if manifest.get("checksum") != _checksum(manifest):
         raise _altered(path, "model.json does not have the content it had when written")
     files = manifest.get("files")
-    well = isinstance(files, dict) and set(files) == {"arrays.safetensors"} and isinstance(files["arrays.safetensors"], dict)
-    well = well and isinstance(manifest.get("config"), dict) and all(isinstance(manifest.get(key), str) for key in ("synthesizer", "version"))
-    well = well and isinstance(files["arrays.safetensors"].get("bytes"), int) and isinstance(files["arrays.safetensors"].get("sha256"), str)
-    if not well:
+    arrays = files.get("arrays.safetensors") if isinstance(files, dict) and len(files) == 1 else None
+    whole = (
+        isinstance(arrays, dict)
+        and isinstance(arrays.get("bytes"), int)
+        and isinstance(arrays.get("sha256"), str)
+        and isinstance(manifest.get("config"), dict)
+        and all(isinstance(manifest.get(key), str) for key in ("synthesizer", "version"))
+    )
+    if not whole:
         raise _altered(path, "model.json lacks what a model has")
     return manifest
 
@@ -203,8 +214,10 @@ def _read(file: Path, expected: int | None = None) -> bytes:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode) or file.is_symlink():
             raise _altered(file.parent, f"{file.name} is not a plain file")
-        if found.st_size > _LARGEST[file.name] or (expected is not None and found.st_size != expected):
-            raise _altered(file.parent, f"{file.name} has {found.st_size:,} bytes, {'more than a model may have' if expected is None else f'{expected:,} are declared'}")
+        if found.st_size > _LARGEST[file.name]:
+            raise _altered(file.parent, f"{file.name} has {found.st_size:,} bytes, more than a model may have")
+        if expected is not None and found.st_size != expected:
+            raise _altered(file.parent, f"{file.name} has {found.st_size:,} bytes, {expected:,} are declared")
         content = stream.read(found.st_size + 1)
     if len(content) != found.st_size:
         raise _altered(file.parent, f"{file.name} changed while it was read")
@@ -217,4 +230,6 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def _altered(path: Path, what: str) -> InputError:
-    return InputError(f"Model folder '{path}' cannot be trusted: {what}. Fit the model again, or copy the folder anew from where it was made.")
+    return InputError(
+        f"Model folder '{path}' cannot be trusted: {what}. Fit the model again, or copy the folder anew from where it was made."
+    )

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from proband.encode.tables import TableEncoder, to_numbers
+from proband.encode.numbers import to_numbers
+from proband.encode.tables import TableEncoder
 from proband.errors import InputError
 from proband.schema import Column
 from proband.schema import rules as sql
@@ -54,7 +55,9 @@ def constraints(encoder: TableEncoder, where: str | None) -> list[Constraint]:
         sql.check(text, table)
         for name in sorted(sql.columns(text, table)):
             if table[name].kind == "identifier":
-                raise InputError(f"where names {name!r}, an identifier, which is made anew for every synthetic patient. Take it out of the condition.")
+                raise InputError(
+                    f"where names {name!r}, an identifier, which is made anew for every synthetic patient. Take it out of the condition."
+                )
         found.append(_constraint(encoder, text, condition=True))
     return found
 
@@ -118,7 +121,9 @@ def candidates(encoder: TableEncoder, field: int, closed: list[Constraint], *, p
     return Candidates(*(column[order] for column in joined))
 
 
-def row_candidates(encoder: TableEncoder, field: int, closed: list[Constraint], codes: Any, rows: int) -> tuple[np.ndarray, np.ndarray, float]:
+def row_candidates(
+    encoder: TableEncoder, field: int, closed: list[Constraint], codes: Any, rows: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Tokens and offsets (rows, E) that reach a named value, or equal another column of the constraint, given the row; and their width.
 
     `codes` finds (tokens, offsets) of the fields already drawn.
@@ -132,7 +137,13 @@ def row_candidates(encoder: TableEncoder, field: int, closed: list[Constraint], 
     for name in sorted(frozenset().union(*(c.columns for c in closed))):
         if table[name].numeric and name in encoder.index and field not in encoder.reads([name]):
             other = to_numbers(encoder.frame([name], codes, rows).to_series())
-            step = book.column.grid.step if book.column.grid else 1.0 if book.column.kind != "number" else np.maximum(1e-9, np.abs(other) * 1e-9)
+            step = (
+                book.column.grid.step
+                if book.column.grid
+                else 1.0
+                if book.column.kind != "number"
+                else np.maximum(1e-9, np.abs(other) * 1e-9)
+            )
             wanted += [other, other - step, other + step]
         told = encoder.books[encoder.index[name]] if name in encoder.index else None
         if told is not None and told.pair is not None and told.numbers is not None and told.pair.base == book.column.name:
@@ -152,7 +163,9 @@ def row_candidates(encoder: TableEncoder, field: int, closed: list[Constraint], 
 def named_values(closed: list[Constraint], column: Column) -> np.ndarray:
     """Numbers that the constraints name, in the units of `column`, with what lies just beside and half-way between them."""
     texts = [re.sub(r'"(?:[^"]|"")*"', " ", c.text) for c in closed]
-    words = list(itertools.chain.from_iterable(re.findall(r"'((?:[^']|'')*)'|(-?\s*(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))", t) for t in texts))
+    words = list(
+        itertools.chain.from_iterable(re.findall(r"'((?:[^']|'')*)'|(-?\s*(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+))", t) for t in texts)
+    )
     spelled = pl.Series([quoted or number.replace(" ", "") for quoted, number in words], dtype=pl.String)
     if column.kind in ("number", "integer"):
         numbers = spelled.cast(pl.Float64, strict=False)
@@ -161,7 +174,12 @@ def named_values(closed: list[Constraint], column: Column) -> np.ndarray:
     elif column.kind == "date":
         found = to_numbers(spelled.str.to_date("%Y-%m-%d", strict=False).drop_nulls())
     elif column.kind == "datetime":
-        times = pl.concat([spelled.str.to_datetime(layout, strict=False, time_unit="us") for layout in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")])
+        times = pl.concat(
+            [
+                spelled.str.to_datetime(layout, strict=False, time_unit="us")
+                for layout in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
+            ]
+        )
         found = to_numbers(times.drop_nulls())
     elif column.kind == "time":
         found = to_numbers(pl.concat([spelled.str.to_time(layout, strict=False) for layout in ("%H:%M", "%H:%M:%S")]).drop_nulls())

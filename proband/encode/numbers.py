@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
-from proband.schema import Grid
+from proband.schema import Column, Grid
 
 #: With at most this many distinct values each is its own token: counts, scores and coded answers are learned exactly.
 FEW_VALUES = 40
@@ -15,6 +16,7 @@ FEW_VALUES = 40
 #: place within the bin carries what is finer. Fewer patients get fewer bins, so that a bin always holds `BIN_PATIENTS`.
 BINS = 32
 BIN_PATIENTS = 20
+_UNITS_IN_A_SECOND = {"datetime": 1e6, "time": 1e9}
 
 
 def significant(values: np.ndarray, digits: int = 12) -> np.ndarray:
@@ -143,9 +145,13 @@ class Numbers:
         """The inverse of `state`. ValueError when the arrays do not fit together: a model folder is not trusted."""
         made = Numbers(**arrays, grid=Grid(**config["grid"]) if config["grid"] else None)
         known, levels = len(made.values), len(made.binned)
-        fits = all(len(part) == known for part in (made.token, made.left, made.right)) and len(made.counts) == levels and made.binned.dtype == bool
-        fits = fits and np.isfinite(made.values).all() and (np.diff(made.values) > 0).all()
-        fits = fits and ((made.left >= 0) & (made.left <= made.right) & (made.right <= 1)).all() and set(made.token.tolist()) == set(range(levels))
+        fits = (
+            all(len(part) == known for part in (made.token, made.left, made.right))
+            and (len(made.counts) == levels and made.binned.dtype == bool)
+            and (np.isfinite(made.values).all() and (np.diff(made.values) > 0).all())
+            and ((made.left >= 0) & (made.left <= made.right) & (made.right <= 1)).all()
+            and set(made.token.tolist()) == set(range(levels))
+        )
         if not fits:
             raise ValueError("the numbers of a column do not fit together")
         return made
@@ -163,3 +169,23 @@ def grid_of(values: np.ndarray, declared: Grid | None, *, whole: bool) -> Grid |
             step = int(np.gcd.reduce(np.round(np.abs(values) * 10**decimals).astype(np.int64)))
             return Grid(step=max(1, step) / 10**decimals, decimals=decimals)
     return None
+
+
+def to_numbers(series: pl.Series) -> np.ndarray:
+    """Physical values as float64 (days, microseconds... for dates and times), NaN where missing."""
+    return series.to_physical().cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
+
+
+def from_numbers(values: np.ndarray, column: Column) -> pl.Series:
+    """The inverse of `to_numbers` in the column's type."""
+    series = pl.Series(values).fill_nan(None)
+    if column.kind == "number":
+        return series
+    whole = series.round().cast(pl.Int64)
+    return whole.cast(pl.Int32).cast(pl.Date) if column.kind == "date" else whole.cast(column.dtype)
+
+
+def physical_bounds(column: Column) -> tuple[float, float]:
+    """The column's declared bounds in the units of `to_numbers`; infinite where none is declared."""
+    unit = _UNITS_IN_A_SECOND.get(column.kind, 1.0)
+    return (-np.inf if column.low is None else column.low * unit), (np.inf if column.high is None else column.high * unit)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
-from proband.encode.numbers import Numbers, grid_of, significant
+from proband.encode.numbers import Numbers, from_numbers, grid_of, to_numbers
+from proband.encode.pairs import Pair, absolute, pairs_of, relative_to
 from proband.errors import InputError
 from proband.schema import Column, Grid, Schema
 from proband.schema import rules as sql
 
 #: How the codes of a field are found: field index -> (tokens, offsets), both of shape (rows,).
 Lookup = Callable[[int], tuple[np.ndarray, np.ndarray]]
-
-_UNITS_IN_A_SECOND = {"datetime": 1e6, "time": 1e9}
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,6 @@ class Codes:
 
     def __len__(self) -> int:
         return len(self.tokens)
-
-
-class Pair(NamedTuple):
-    """A column told relative to `base`: base + gap with gap >= 0, or base * share with share in [0, 1]."""
-
-    base: str
-    form: Literal["gap", "share"]
-    strict: bool
 
 
 class Book(NamedTuple):
@@ -105,11 +96,15 @@ class TableEncoder:
             raise InputError("The cohort holds no rows, so there is nothing to learn. Bring at least a few hundred patients.")
         for column in table.columns:
             if column.kind == "text":
-                raise InputError(f"Column {column.name!r} is free text, which may name people. Delete it, or make it a category in the schema.")
+                raise InputError(
+                    f"Column {column.name!r} is free text, which may name people. Delete it, or make it a category in the schema."
+                )
         derived, rest = _derived(cohort)
         drawn = [c for c in table.columns if c.kind != "identifier" and c.name not in derived]
-        pairs, rest = _pairs(rest, {c.name: c for c in drawn}, cohort)
-        encoder = TableEncoder(cohort.schema, tuple(_book(c, frame, pairs.get(c.name), table) for c in drawn), (), derived, (), _prefix(cohort))
+        pairs, rest = pairs_of(rest, {c.name: c for c in drawn}, cohort)
+        encoder = TableEncoder(
+            cohort.schema, tuple(_book(c, frame, pairs.get(c.name), table) for c in drawn), (), derived, (), _prefix(cohort)
+        )
         codes = encoder.encode(frame)
         counts = tuple(np.bincount(codes.tokens[:, i], minlength=book.size) for i, book in enumerate(encoder.books))
         bounds = _bounds_of_derived(derived, frame, encoder)
@@ -146,7 +141,7 @@ class TableEncoder:
         book = self.books[field]
         tokens, offsets = np.zeros(len(values), np.int32), np.full(len(values), 0.5)
         told = ~np.isnan(values) if base is None else ~np.isnan(values) & ~np.isnan(base)
-        measured = values if book.pair is None or base is None else _relative(values, base, book.pair)
+        measured = values if book.pair is None or base is None else relative_to(values, base, book.pair)
         start = 1
         for part, rows, numbers in ((book.numbers, told, measured), (book.alone, ~np.isnan(values) & ~told, values)):
             if part is not None and part.levels:
@@ -195,7 +190,7 @@ class TableEncoder:
             values[told] = book.numbers.decode(tokens[told] - 1, offsets[told])
             if book.pair is not None and told.any():
                 base = self._values(book.pair.base, lookup, memo)
-                values[told] = _absolute(values[told], base[told], book, self.books[self.index[book.pair.base]].column)
+                values[told] = absolute(values[told], base[told], book.column, book.pair)
             if book.alone is not None and (tokens >= split).any():
                 values[tokens >= split] = book.alone.decode(tokens[tokens >= split] - split, offsets[tokens >= split])
             memo[name] = values
@@ -289,7 +284,9 @@ class TableEncoder:
         for i, plain in enumerate(config["books"]):
             column = schema.table[plain["column"]].model_copy(update={"grid": Grid(**plain["grid"]) if plain["grid"] else None})
             parts = {
-                name: Numbers.restored(found, {key.removeprefix(f"{i}.{name}."): a for key, a in arrays.items() if key.startswith(f"{i}.{name}.")})
+                name: Numbers.restored(
+                    found, {key.removeprefix(f"{i}.{name}."): a for key, a in arrays.items() if key.startswith(f"{i}.{name}.")}
+                )
                 for name, found in plain["parts"].items()
             }
             pair = Pair(**plain["pair"]) if plain["pair"] else None
@@ -301,32 +298,19 @@ class TableEncoder:
         return TableEncoder(schema, tuple(books), counts, derived, tuple(config["rules"]), config["prefix"])
 
 
-def to_numbers(series: pl.Series) -> np.ndarray:
-    """Physical values as float64 (days, microseconds... for dates and times), NaN where missing."""
-    return series.to_physical().cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
-
-
-def from_numbers(values: np.ndarray, column: Column) -> pl.Series:
-    """The inverse of `to_numbers` in the column's type."""
-    series = pl.Series(values).fill_nan(None)
-    if column.kind == "number":
-        return series
-    whole = series.round().cast(pl.Int64)
-    return whole.cast(pl.Int32).cast(pl.Date) if column.kind == "date" else whole.cast(column.dtype)
-
-
 def _levels(column: Column) -> tuple[str | bool, ...]:
     return (False, True) if column.kind == "boolean" else tuple(column.categories or ())
 
 
 def _level_tokens(series: pl.Series, book: Book) -> np.ndarray:
     assert book.levels is not None
-    tokens = series.replace_strict(list(book.levels), list(range(1, book.size)), default=-1, return_dtype=pl.Int32) if book.levels else pl.repeat(
-        -1, len(series), dtype=pl.Int32, eager=True
-    )  # fmt: skip
+    words = list(book.levels) or [False if book.column.kind == "boolean" else ""]  # replace_strict wants one
+    tokens = series.replace_strict(words, list(range(1, len(words) + 1)), default=-1, return_dtype=pl.Int32)
     tokens = pl.select(pl.when(series.is_null()).then(0).otherwise(tokens)).to_series().cast(pl.Int32)
     if (tokens < 0).any():
-        raise InputError(f"Column {book.column.name!r} holds a level that is not among its categories. Add it to `categories` in the schema.")
+        raise InputError(
+            f"Column {book.column.name!r} holds a level that is not among its categories. Add it to `categories` in the schema."
+        )
     return tokens.to_numpy()
 
 
@@ -347,41 +331,11 @@ def _book(column: Column, frame: pl.DataFrame, pair: Pair | None, table: Any) ->
     if pair is None:
         return Book(column, None, Numbers.learn(values[known], grid))
     told = ~np.isnan(to_numbers(frame[pair.base]))
-    relative = _relative(values[known & told], to_numbers(frame[pair.base])[known & told], pair)
+    relative = relative_to(values[known & told], to_numbers(frame[pair.base])[known & told], pair)
     gap_grid = None if pair.form == "share" else grid_of(relative, None, whole=whole and table[pair.base].kind != "number")
     alone = Numbers.learn(values[known & ~told], grid) if (known & ~told).any() else None
     # The grid of the column itself is applied after the pair is put together.
     return Book(column.model_copy(update={"grid": grid}), None, Numbers.learn(relative, gap_grid), pair, alone)
-
-
-def _relative(values: np.ndarray, base: np.ndarray, pair: Pair) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return significant(values - base if pair.form == "gap" else np.where(base > 0, values / base, 1.0))
-
-
-def _absolute(relative: np.ndarray, base: np.ndarray, book: Book, other: Column) -> np.ndarray:
-    """base + gap or base * share, on the column's grid and within its bounds, and on the right side of the base."""
-    assert book.pair is not None
-    column, gap = book.column, book.pair.form == "gap"
-    found = base + relative if gap else base * relative
-    found = significant(found) if column.grid is None else column.grid.snap(found)
-    low, high = physical_bounds(column)
-    found = np.clip(found, low, high)
-    found = np.maximum(found, base) if gap else np.minimum(found, base)
-    if book.pair.strict:
-        step = (1.0 if column.grid is None else column.grid.step) * (1 if gap else -1)
-        touched = found == base
-        if column.grid is None and column.kind == "number":
-            found = np.where(touched, np.nextafter(found, found + step), found)
-        else:
-            found = np.where(touched, column.grid.snap(found + step) if column.grid else found + step, found)
-    return found
-
-
-def physical_bounds(column: Column) -> tuple[float, float]:
-    """The column's declared bounds in the units of `to_numbers`; infinite where none is declared."""
-    unit = _UNITS_IN_A_SECOND.get(column.kind, 1.0)
-    return (-np.inf if column.low is None else column.low * unit), (np.inf if column.high is None else column.high * unit)
 
 
 def _prefix(cohort: Cohort) -> str:
@@ -441,59 +395,3 @@ def _bounds_of_derived(derived: dict[str, sql.Derivation], frame: pl.DataFrame, 
             texts = [f"{sql.quote(name)} {sign} {end!r}" for sign, end in ((">=", column.low), ("<=", column.high)) if end is not None]
             bounds += [text for text in texts if sql.holds(text, frame, table).fill_null(True).all()]
     return bounds
-
-
-def _pairs(texts: list[str], drawn: dict[str, Column], cohort: Cohort) -> tuple[dict[str, Pair], list[str]]:
-    """For each column at most one pair it is told by, without circles; and the rules that no pair honours."""
-    pairs: dict[str, Pair] = {}
-    rest = []
-    for text in texts:
-        found = sql.ordering(text, cohort.schema.table)
-        pair = None
-        if found is not None and found.low in drawn and found.high in drawn:
-            kinds = {drawn[found.low].kind, drawn[found.high].kind}
-            if kinds <= {"number", "integer"} or (len(kinds) == 1 and drawn[found.low].numeric):
-                pair = _pair(found, kinds, cohort.frame)
-        if found is None or pair is None:
-            rest.append(text)
-            continue
-        target = found.high if pair.form == "gap" else found.low
-        if target in pairs or target in _bases(pair.base, pairs):
-            rest.append(text)
-        else:
-            pairs[target] = pair
-    return pairs, rest
-
-
-def _pair(found: sql.Ordering, kinds: set[str], frame: pl.DataFrame) -> Pair | None:
-    """A share for amounts (the ratio varies less with size), else a gap; None where either would lose what the column itself shows.
-
-    Blood pressures end in 0, their ratio does not: a pair whose values are heaped stays as it is, and its rule is kept by
-    masking. On Framingham's diastolic pressure a share alone gave the fakes away (AUC .64 from this one column).
-    """
-    low, high = (to_numbers(frame[name]) for name in (found.low, found.high))
-    both = ~np.isnan(low) & ~np.isnan(high)
-    known_low, known_high = low[both], high[both]
-    if not both.any() or (known_low > known_high).any() or (found.strict and (known_low == known_high).any()):
-        return None  # the training rows break the rule themselves
-    nothing = (high[~np.isnan(high)] == 0).mean()  # a share of nothing says nothing
-    amounts = kinds <= {"number", "integer"} and (known_low >= 0).all() and np.nanmin(high) >= 0 and nothing <= (0 if found.strict else 0.1)
-    gap, share = Pair(found.low, "gap", found.strict), Pair(found.high, "share", found.strict)
-    for pair, target, base in ((share, known_low, known_high), (gap, known_high, known_low)):
-        if (pair.form == "gap" or amounts) and _heaped(_relative(target, base, pair)) >= _heaped(target) - 0.1:
-            return pair
-    return None
-
-
-def _heaped(values: np.ndarray) -> float:
-    """The share of patients whose value is an atom."""
-    numbers = Numbers.learn(values, None)
-    return float(numbers.counts[~numbers.binned].sum() / len(values))
-
-
-def _bases(name: str, pairs: dict[str, Pair]) -> set[str]:
-    seen = {name}
-    while name in pairs:
-        name = pairs[name].base
-        seen.add(name)
-    return seen

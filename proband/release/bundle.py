@@ -86,8 +86,7 @@ def release(
     """
     into, policy = Path(into), policy if isinstance(policy, Policy) else Policy.load(policy)
     _check_names(format, name)
-    if policy.purpose_required and not purpose.strip():
-        raise InputError(f"Purpose is empty, and policy {policy.name!r} needs one. Say in a sentence what the release is for.")
+    policy.check_purpose(purpose)
     _check_subject(synthetic, report)
     decision = judge(report, policy)
     if not decision.passed:

@@ -107,6 +107,11 @@ class Policy(BaseModel):
         except ValidationError as error:
             raise InputError(f"{source}: {_sentence(error)}") from error
 
+    def check_purpose(self, purpose: str) -> None:
+        """Raise InputError when this policy needs a purpose and none is given."""
+        if self.purpose_required and not purpose.strip():
+            raise InputError(f"Purpose is empty, and policy {self.name!r} needs one. Say in a sentence what the release is for.")
+
     def save(self, path: str | Path) -> None:
         """Write TOML that loads as the same policy."""
         Path(path).write_text(tomli_w.dumps(self._content()), encoding="utf-8")

@@ -25,6 +25,11 @@ class Doubt(NamedTuple):
     rest: Callable[[pl.Series], pl.Series]
 
 
+def empty_doubt() -> Doubt:
+    """The doubt about a column without a single value."""
+    return Doubt({"kind": "category", "categories": []}, "Every cell is missing. Drop the column, or bring its values.", _as_it_is)
+
+
 def text_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
     """Doubts about a column of text: markers for missing, a unit behind every number, numbers mixed with words."""
     counts = raw.drop_nulls().value_counts(sort=True, name="rows")
@@ -33,6 +38,9 @@ def text_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
     levels, counts, lowered = levels.filter(lowered != ""), counts.filter(lowered != ""), lowered.filter(lowered != "")
     markers = levels.filter(lowered.is_in(list(words.MISSING))).to_list()
     others = levels.filter(~levels.is_in(markers))
+    if column.kind == "identifier" and not names.names_identifier(column.name) and not _unit(others, len(raw)):
+        why = "Nearly every cell differs, so it is read as an identifier and made anew; code it if it tells of the patient."
+        return [Doubt({"kind": "identifier"}, why, _as_it_is)]
     if others.is_empty():
         return []
     doubts: list[Doubt] = []
@@ -167,6 +175,10 @@ def _mixed(column: Column, raw: pl.Series, levels: pl.Series, rows: pl.Series, m
     aside = sorted([*markers, *other.to_list()])
     why = f"{numeric_rows:,} cells are numbers and {other_rows:,} are words, which would become missing."
     return [Doubt({"missing": aside}, why, _without(aside))]
+
+
+def _as_it_is(series: pl.Series) -> pl.Series:
+    return series
 
 
 def _bare(series: pl.Series, unit: str) -> pl.Series:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
 from proband.errors import InputError
 from proband.schema import names, words
-from proband.schema.doubts import Doubt, number_doubts, text_doubts
+from proband.schema.doubts import Doubt, empty_doubt, number_doubts, text_doubts
 from proband.schema.frames import to_polars
 from proband.schema.grids import find_grid
-from proband.schema.model import Column, Kind, Proposal, Schema, Table
+from proband.schema.model import NUMERIC, Column, Kind, Proposal, Schema, Table
+from proband.schema.rules import columns
 from proband.schema.structure import find_rules, holding
 from proband.schema.values import canonical, parse, stored_name
 
 _MOST_CODES = 7  # so few whole numbers that start at 0 or 1 are codes, unless their name says otherwise
 _NEARLY_UNIQUE = 0.9
-
-
-class _Reading(NamedTuple):
-    columns: list[Column]
-    proposals: list[Proposal]
-    key: str | None
 
 
 def guess(frame: Any, *, name: str = "patients") -> Schema:
@@ -32,33 +27,34 @@ def guess(frame: Any, *, name: str = "patients") -> Schema:
     The rules are those that hold in every row, both before and after the proposals are accepted.
     """
     raw = to_polars(frame)
-    reading = _read(raw, name)
-    base = Schema(tables=(Table(name=name, columns=tuple(reading.columns), key=reading.key),), proposals=tuple(reading.proposals))
-    if not base.proposals:
-        return base.model_copy(update={"rules": tuple(find_rules(_parsed(raw, base.table), base.table))})
-    accepted = base.accept()
-    rules = find_rules(_parsed(raw, accepted.table), accepted.table)
-    return base.model_copy(update={"rules": tuple(holding(rules, _parsed(raw, base.table), base.table))})
+    base = _base(raw, name)
+    better = base.accept()
+    rules = find_rules(_parsed(raw, better.table), better.table)
+    if base.proposals:
+        read = frozenset().union(*(columns(rule.sql, better.table) for rule in rules))
+        rules = holding(rules, _parsed(raw.select(column for column in raw.columns if column in read), base.table), base.table)
+    return base.model_copy(update={"rules": tuple(rules)})
 
 
 def accepted(frame: pl.DataFrame, *, name: str = "patients") -> Schema:
     """The guess with all that it proposes accepted, and all rules that then hold."""
-    reading = _read(frame, name)
-    base = Schema(tables=(Table(name=name, columns=tuple(reading.columns), key=reading.key),), proposals=tuple(reading.proposals))
-    schema = base.accept()
+    schema = _base(frame, name).accept()
     return schema.model_copy(update={"rules": tuple(find_rules(_parsed(frame, schema.table), schema.table))})
 
 
 def _parsed(raw: pl.DataFrame, table: Table) -> pl.DataFrame:
     """What structure is looked for in: every column that can be parsed; free text has no structure."""
-    return pl.DataFrame([parse(column, raw[column.name]) for column in table.columns if column.kind != "text"])
+    return pl.DataFrame(
+        [parse(column, raw[column.name]) for column in table.columns if column.name in raw.columns and column.kind != "text"]
+    )
 
 
-def _read(frame: pl.DataFrame, name: str) -> _Reading:
+def _base(frame: pl.DataFrame, name: str) -> Schema:
+    """The certain reading of every column, and the proposals; no rules yet."""
     if frame.width == 0 or frame.height < 2:
         rows = f"{frame.height} row{'s' * (frame.height != 1)} and {frame.width} column{'s' * (frame.width != 1)}"
         raise InputError(f"The table has {rows}; a schema cannot be guessed from fewer than 2 rows. Bring more patients.")
-    columns, proposals = [], []
+    found_columns, proposals = [], []
     for column in frame.columns:
         raw = frame[column]
         if stored_name(raw.dtype) is None:
@@ -68,15 +64,19 @@ def _read(frame: pl.DataFrame, name: str) -> _Reading:
         if raw.dtype.is_float() and raw.is_nan().any():
             raw = raw.fill_nan(None)
         found = describe(column, raw).model_copy(update={"stored": stored_name(frame[column].dtype)})
-        columns.append(found)
+        found_columns.append(found)
         proposal = _proposal(name, found, raw)
         if proposal:
             proposals.append(proposal)
-    return _Reading(columns, proposals, _key(frame, columns))
+    table = Table(name=name, columns=tuple(found_columns), key=_key(frame, found_columns))
+    return Schema(tables=(table,), proposals=tuple(proposals))
 
 
-def describe(name: str, raw: pl.Series) -> Column:
-    """The column that `raw` certainly is, spelled as it stands, nothing set aside as missing but empty cells."""
+def describe(name: str, raw: pl.Series, *, measured: bool = False) -> Column:
+    """The column that `raw` certainly is, spelled as it stands, nothing set aside as missing but empty cells.
+
+    Few whole numbers are taken for codes unless they are known to be `measured`, by a unit beside them.
+    """
     present = raw.drop_nulls()
     if raw.dtype == pl.String:
         present = present.filter(present.str.strip_chars() != "")
@@ -89,18 +89,18 @@ def describe(name: str, raw: pl.Series) -> Column:
         kind: Kind = "date" if raw.dtype == pl.Date else "time" if raw.dtype == pl.Time else "datetime"
         return Column(name=name, kind=kind, stored=stored)
     if raw.dtype == pl.String:
-        return _describe_text(name, present, stored)
-    return _describe_numbers(name, present, stored)
+        return _describe_text(name, present, stored, measured)
+    return _describe_numbers(name, present, stored, measured)
 
 
-def _describe_text(name: str, present: pl.Series, stored: str) -> Column:
+def _describe_text(name: str, present: pl.Series, stored: str, measured: bool) -> Column:
     levels = present.unique()
-    spelling = words.boolean(levels)
+    spelling = None if measured else words.boolean(levels)
     if spelling:
         return Column(name=name, kind="boolean", spelling=spelling, stored=stored)
     numbers = words.numbers(levels, codes=names.names_code(name))
     if numbers is not None:
-        return _describe_numbers(name, present.str.strip_chars().cast(numbers.dtype), stored)
+        return _describe_numbers(name, present.str.strip_chars().cast(numbers.dtype, strict=False), stored, measured)
     layout = words.layout(levels)
     if layout:
         return Column(name=name, kind=layout[0], layout=layout[1], stored=stored)
@@ -117,7 +117,7 @@ def _describe_text(name: str, present: pl.Series, stored: str) -> Column:
     return Column(name=name, kind="ordinal" if ranked else "category", categories=tuple(ranked or sorted(levels.to_list())), stored=stored)
 
 
-def _describe_numbers(name: str, present: pl.Series, stored: str) -> Column:
+def _describe_numbers(name: str, present: pl.Series, stored: str, measured: bool) -> Column:
     finite = present.cast(pl.Float64).filter(present.cast(pl.Float64).is_finite())
     if finite.is_empty():
         return Column(name=name, kind="number", stored=stored)
@@ -126,11 +126,23 @@ def _describe_numbers(name: str, present: pl.Series, stored: str) -> Column:
     lowest, highest = float(levels[0]), float(levels[-1])
     low, high = names.bounds(name, lowest, highest, len(finite))
     unit = names.unit(name)
+    if present.dtype.is_integer() and max(abs(lowest), abs(highest)) >= 2**53:  # more digits than any measurement has
+        return Column(name=name, kind="identifier", stored=stored)
     whole = len(finite) == len(present) and bool((levels == levels.round(0)).all()) and max(abs(lowest), abs(highest)) < 2**53
     if not whole:
         return Column(name=name, kind="number", unit=unit, low=low, high=high, grid=find_grid(levels.to_numpy(), rows), stored=stored)
+    coded = None if measured else _describe_codes(name, present, levels, stored)
+    if coded:
+        return coded
+    grid = find_grid(levels.to_numpy(), rows)
+    return Column(name=name, kind="integer", unit=unit, low=low, high=high, grid=grid if grid and grid.step > 1 else None, stored=stored)
+
+
+def _describe_codes(name: str, present: pl.Series, levels: pl.Series, stored: str) -> Column | None:
+    """Whole numbers that do not measure: flags, constants, identifiers, dates in digits, labels and grades."""
+    lowest, highest = float(levels[0]), float(levels[-1])
     codes = tuple(canonical(levels).to_list()) if len(levels) <= 100 else ()
-    if codes in (("0", "1"),):
+    if codes == ("0", "1"):
         return Column(name=name, kind="boolean", spelling=("0", "1"), stored=stored)
     if len(codes) == 1:
         return Column(name=name, kind="category", categories=codes, stored=stored)
@@ -140,11 +152,8 @@ def _describe_numbers(name: str, present: pl.Series, stored: str) -> Column:
         layout = words.layout(canonical(levels))
         if layout:
             return Column(name=name, kind=layout[0], layout=layout[1], stored=stored)
-    kind = _kind_of_codes(name, lowest, highest, len(codes), len(finite))
-    if kind:
-        return Column(name=name, kind=kind, categories=codes, stored=stored)
-    grid = find_grid(levels.to_numpy(), rows)
-    return Column(name=name, kind="integer", unit=unit, low=low, high=high, grid=grid if grid and grid.step > 1 else None, stored=stored)
+    kind = _kind_of_codes(name, lowest, highest, len(codes), len(present))
+    return Column(name=name, kind=kind, categories=codes, stored=stored) if kind else None
 
 
 def _kind_of_codes(name: str, lowest: float, highest: float, count: int, rows: int) -> Kind | None:
@@ -194,27 +203,31 @@ def _key(frame: pl.DataFrame, columns: list[Column]) -> str | None:
 
 
 def _proposal(table: str, column: Column, raw: pl.Series) -> Proposal | None:
-    doubts: list[Doubt] = []
-    if raw.dtype == pl.String and column.kind not in ("number", "integer", "date", "datetime", "time"):
+    """One proposal for each column, of all that is doubtful in it."""
+    rest, better, doubts = raw, column, list[Doubt]()
+    if column.categories == ():
+        doubts = [empty_doubt()]
+    elif raw.dtype == pl.String and column.kind not in NUMERIC:
         doubts = text_doubts(column, raw)
-    elif column.kind in ("number", "integer", "category", "ordinal") and raw.dtype != pl.Boolean:
-        doubts = number_doubts(column, raw)
+        rest, better = _settled(column.name, rest, doubts)
+    if better.kind in ("number", "integer", "category", "ordinal") and raw.dtype != pl.Boolean:
+        more = number_doubts(better, rest)
+        rest, again = _settled(column.name, rest, more)
+        better, doubts = (again, [*doubts, *more]) if more else (better, doubts)
     if not doubts:
         return None
-    rest = raw
-    change: dict[str, Any] = {}
+    now, then = (described.model_dump(mode="json", exclude_none=True) for described in (column, better))
+    fields = ("kind", "unit", "low", "high", "categories", "grid", "spelling", "layout")
+    change = {field: then[field] for field in fields if field in then and then[field] != now.get(field)}
+    for doubt in doubts:
+        change |= doubt.change
+    missing = [word for doubt in doubts for word in doubt.change.get("missing", [])]
+    change |= {"missing": missing} if missing else {}
+    return Proposal(table=table, column=column.name, change=change, why=" ".join(doubt.why for doubt in doubts))
+
+
+def _settled(name: str, rest: pl.Series, doubts: list[Doubt]) -> tuple[pl.Series, Column]:
+    """What the doubts leave of the values, and what column that is."""
     for doubt in doubts:
         rest = doubt.rest(rest)
-        change |= doubt.change
-    better = describe(column.name, rest)
-    fields = ("kind", "unit", "low", "high", "categories", "grid", "spelling", "layout")
-    now, then = (described.model_dump(mode="json", exclude_none=True) for described in (column, better))
-    improved = {field: then[field] for field in fields if field in then and then[field] != now.get(field)}
-    if better.kind == column.kind and column.kind in ("category", "ordinal"):
-        improved["categories"] = then["categories"]
-    return Proposal(table=table, column=column.name, change=_plain(improved | change), why=" ".join(doubt.why for doubt in doubts))
-
-
-def _plain(change: dict[str, Any]) -> dict[str, Any]:
-    """TOML knows no null."""
-    return {name: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value for name, value in change.items()}
+    return rest, describe(name, rest, measured=any("unit" in doubt.change for doubt in doubts))

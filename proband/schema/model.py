@@ -285,6 +285,8 @@ def validated(content: dict[str, Any], what: str) -> Schema:
     """A Schema from plain data, pydantic's complaint turned into one sentence."""
     try:
         return Schema.model_validate(content)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -78,8 +78,6 @@ def _defines(column: str, text: str, before: list[Rule], frame: pl.DataFrame, ta
     if column not in derived or not _true(text, frame, table):
         return False
     computed = frame.select(sql.expression(derived[column].expression, table).alias("computed")).to_series()
-    if len(computed) == 1:
-        return False
     return bool((computed.is_null() == frame[column].is_null()).all()) and not _inexact(computed, frame[column])
 
 

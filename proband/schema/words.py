@@ -46,6 +46,7 @@ _AMOUNT = r"[$€£]?\s*(\d+(?:\.\d+)?)\s*k?"
 _RANGE = re.compile(
     rf"^(under|below|less than|over|above|more than|<=|>=|<|>|≤|≥)?\s*{_AMOUNT}\s*(?:(?:-|–|to)\s*{_AMOUNT}|\+)?\s*(?:years|yrs|days)?$"
 )
+_INFINITE = r"^(?i)[-+]?inf(?:inity)?$"
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
 
 
@@ -61,17 +62,18 @@ def numbers(levels: pl.Series, *, codes: bool = False) -> pl.Series | None:
     Leading zeros always matter; one number in two spellings ("250.0", "250.00") matters when the levels are `codes`.
     """
     stripped = levels.str.strip_chars()
-    if not stripped.str.contains(_NUMBER).all() or stripped.str.contains(r"^[-+]?0\d").any():
+    stripped = stripped.filter(~stripped.str.contains(_INFINITE))  # refused when read, but no words either
+    if stripped.is_empty() or not stripped.str.contains(_NUMBER).all() or stripped.str.contains(r"^[-+]?0\d").any():
         return None
     if not stripped.str.contains(r"[.eE]").any() and (stripped.str.len_chars() <= 18).all():
         return stripped.cast(pl.Int64)
     found = stripped.cast(pl.Float64)
-    return None if found.is_infinite().any() or (codes and found.n_unique() != len(levels)) else found
+    return None if codes and found.n_unique() != len(stripped) else found
 
 
 def is_number(levels: pl.Series) -> pl.Series:
     """Which levels are numbers."""
-    return levels.str.strip_chars().str.contains(_NUMBER)
+    return levels.str.strip_chars().str.contains(_NUMBER) | levels.str.strip_chars().str.contains(_INFINITE)
 
 
 def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str] | None:

@@ -61,13 +61,13 @@ class IndependentColumns:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder written by `save`; raises InputError when it cannot be trusted."""
+        return restore(path, cls.name, cls._rebuilt)
 
-        def rebuild(model: Model) -> Self:
-            made = cls()
-            made._encoder, made._on_synthetic = _restored(model)
-            return made
-
-        return restore(path, cls.name, rebuild)
+    @classmethod
+    def _rebuilt(cls, model: Model) -> Self:
+        made = cls()
+        made._encoder, made._on_synthetic = _restored(model)
+        return made
 
     def _fitted(self) -> TableEncoder:
         if self._encoder is None:
@@ -122,18 +122,23 @@ class Bootstrap:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder written by `save`; raises InputError when it cannot be trusted."""
+        return restore(path, cls.name, cls._rebuilt)
 
-        def rebuild(model: Model) -> Self:
-            made = cls()
-            made._encoder, made._on_synthetic = _restored(model)
-            made._codes = Codes(model.arrays["tokens"], model.arrays["offsets"])
-            levels = np.array([field.levels for field in made._encoder.fields])
-            shape = made._codes.tokens.shape
-            if shape != made._codes.offsets.shape or shape[1:] != levels.shape or (made._codes.tokens < 0).any() or (made._codes.tokens >= levels).any():
-                raise ValueError("the rows do not fit the encoder")
-            return made
-
-        return restore(path, cls.name, rebuild)
+    @classmethod
+    def _rebuilt(cls, model: Model) -> Self:
+        made = cls()
+        made._encoder, made._on_synthetic = _restored(model)
+        made._codes = Codes(model.arrays["tokens"], model.arrays["offsets"])
+        levels = np.array([field.levels for field in made._encoder.fields])
+        shape = made._codes.tokens.shape
+        if (
+            shape != made._codes.offsets.shape
+            or shape[1:] != levels.shape
+            or (made._codes.tokens < 0).any()
+            or (made._codes.tokens >= levels).any()
+        ):
+            raise ValueError("the rows do not fit the encoder")
+        return made
 
     def _fitted(self) -> TableEncoder:
         if self._encoder is None:

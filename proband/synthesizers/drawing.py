@@ -21,8 +21,6 @@ from proband.schema import Schema
 
 #: propose(field, tokens (rows, fields; -1: not drawn yet), latent) -> probabilities (rows, levels of the field)
 Propose = Callable[[int, np.ndarray, np.ndarray | None], np.ndarray]
-#: place(field, tokens, offsets, latent) -> probabilities (rows, P) of P equal parts of the token's range, after the token is drawn
-Place = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 #: latent(rows, rng) -> (rows, width): what a patient brings to all its fields; resampled with the patient
 Latent = Callable[[int, np.random.Generator], np.ndarray]
 
@@ -54,7 +52,6 @@ def draw(
     where: str | None = None,
     rng: np.random.Generator,
     latent: Latent | None = None,
-    place: Place | None = None,
 ) -> pl.DataFrame:
     """`n` rows with all columns of the schema; every row keeps its rules and satisfies `where`.
 
@@ -62,7 +59,6 @@ def draw(
     order     every field index once, in the order of drawing
     where     SQL conjunction over any columns but identifiers
     latent    makes what a patient brings to all its fields, (rows, width)
-    place     probabilities of equal parts of a token's range (default: all alike)
 
     InputError when `where` cannot be read, names an unknown column or an identifier, or no patient can satisfy it.
     """
@@ -73,9 +69,9 @@ def draw(
     closing = _closing(found, encoder, order)
     last = max((at for at, closed in closing.items() if any(c.condition for c in closed)), default=-1)
     particles = n if last < 0 else min(max(2 * n, 64), max(_PARTICLES, n))
-    rows = _draw(encoder, n, particles, propose, order, closing, last, rng, latent, place)
+    rows = _draw(encoder, n, particles, propose, order, closing, last, rng, latent)
     if isinstance(rows, float):  # the condition is rarer than the rows carried allow for: how many there should have been
-        rows = _draw(encoder, n, int(min(rows, max(_PARTICLES, n))), propose, order, closing, last, rng, latent, place, final=True)
+        rows = _draw(encoder, n, int(min(rows, max(_PARTICLES, n))), propose, order, closing, last, rng, latent, final=True)
     assert isinstance(rows, _Rows)
     rows = rows.take(rng.permutation(n))
     names = [c.name for c in encoder.schema.table.columns]
@@ -106,10 +102,14 @@ def marked(
     on_synthetic: bool = False,
     more: Mapping[str, str] | None = None,
 ) -> Cohort:
-    """Synthetic patients with the mark of what made them: the condition they were drawn under, and whether it learned from synthetic ones."""
+    """Synthetic patients with the mark of what made them, the condition they satisfy, and whether it learned from synthetic ones."""
     from proband import __version__
 
-    details = {**({} if where is None else {"where": where}), **({"trained_on": "synthetic patients"} if on_synthetic else {}), **(more or {})}
+    details = {
+        **({} if where is None else {"where": where}),
+        **({"trained_on": "synthetic patients"} if on_synthetic else {}),
+        **(more or {}),
+    }
     return Cohort(schema, frame, Mark(synthesizer, __version__, int(seed), schema.hash, details))
 
 
@@ -133,7 +133,6 @@ def _draw(
     last: int,
     rng: np.random.Generator,
     latent: Latent | None,
-    place: Place | None,
     final: bool = False,
 ) -> _Rows | float:
     """n rows; or, unless `final`, the number of particles that would have been enough."""
@@ -148,13 +147,15 @@ def _draw(
         step = max(1, _CELLS // max(encoder.fields[f].levels, 1))
         for start in range(0, len(rows.tokens), step):
             part = slice(start, start + step)
-            masses.append(_draw_field(encoder, f, rows, part, closed, shared, propose, place, rng))
+            masses.append(_draw_field(encoder, f, rows, part, closed, shared, propose, rng))
         mass = np.concatenate(masses) if masses else np.ones(0)
         if not closed or not len(mass):
             continue
         if not mass.any():
             texts = " and ".join(repr(c.text) for c in closed)
-            raise InputError(f"No synthetic patient can satisfy {texts}. Ask for values that the training patients span, or widen the condition.")
+            raise InputError(
+                f"No synthetic patient can satisfy {texts}. Ask for values that the training patients span, or widen the condition."
+            )
         if any(c.condition for c in closed):
             rows.weights = rows.weights * mass
             enough = rows.weights.sum() ** 2 / (rows.weights**2).sum()
@@ -202,35 +203,29 @@ def _draw_field(
     closed: list[Constraint],
     shared: Candidates | None,
     propose: Propose,
-    place: Place | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Draw field `f` of the rows in `part`, in place. Gives the probability that was left to the constraints, (rows,)."""
     tokens, offsets = rows.tokens[part], rows.offsets[part]
     latent = None if rows.latent is None else rows.latent[part]
     probability, marginal = _proposed(encoder, f, tokens, propose(f, tokens, latent))
-    spread = place if place is not None and encoder.bins(f).any() else None
     mass = np.ones(len(tokens))
     redo = np.arange(len(tokens))
     if not any(c.condition for c in closed):
         # Rules seldom bite: draw freely, and draw again under the mask only where that broke one. The distribution is the same.
         tokens[:, f] = _categorical(probability, rng)
-        u = rng.random(len(tokens))
-        if spread is not None:
-            parts = spread(f, tokens, offsets, latent)
-            u = (_categorical(parts, rng) + u) / parts.shape[1]
-        offsets[:, f] = np.where(encoder.bins(f)[tokens[:, f]], np.minimum(u, 1 - 1e-9), 0.5)
+        offsets[:, f] = np.where(encoder.bins(f)[tokens[:, f]], rng.random(len(tokens)), 0.5)
         redo = np.flatnonzero(~judged(encoder, closed, _codes(tokens, offsets), len(tokens)))
     step = max(1, _CELLS // len(shared.tokens)) if shared is not None and len(shared.tokens) else len(tokens)
     for start in range(0, len(redo), max(step, 1)):
         some = redo[start : start + step]
         assert shared is not None
-        masked = _Masked(encoder, f, tokens[some], offsets[some], None if latent is None else latent[some], closed, shared, spread)
+        masked = _Masked(encoder, f, tokens[some], offsets[some], closed, shared)
         mass[some] = masked.draw(probability[some], rng)
         stuck = np.flatnonzero(mass[some] == 0)
         if len(stuck):
             again = some[stuck]
-            rescue = _Masked(encoder, f, tokens[again], offsets[again], None if latent is None else latent[again], closed, shared, spread)
+            rescue = _Masked(encoder, f, tokens[again], offsets[again], closed, shared)
             mass[again] = _LAST_RESORT * rescue.draw(marginal[again], rng)
             masked.tokens[stuck], masked.offsets[stuck] = rescue.tokens, rescue.offsets
         tokens[some], offsets[some] = masked.tokens, masked.offsets
@@ -262,14 +257,12 @@ class _Masked:
     f: int
     tokens: np.ndarray
     offsets: np.ndarray
-    latent: np.ndarray | None
     closed: list[Constraint]
     shared: Candidates
-    spread: Place | None
 
     def draw(self, probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Gives the probability that the constraints left, (rows,); 0: the row could not be drawn."""
-        shared, rows = self.shared, len(self.tokens)
+        shared = self.shared
         allowed = self._allowed(probability)  # (rows or 1, candidates)
         levels = probability.shape[1]
         room = np.zeros((len(allowed), levels))
@@ -326,10 +319,6 @@ class _Masked:
         candidate = np.minimum(first[:, None] + reach, len(shared.tokens) - 1)
         weight = shared.width[candidate] * (reach < (until - first)[:, None])
         weight = weight * allowed[at[:, None] if len(allowed) > 1 else 0, candidate]
-        if self.spread is not None:
-            parts = self.spread(self.f, self.tokens[at], self.offsets[at], None if self.latent is None else self.latent[at])
-            likely = np.take_along_axis(parts, (shared.offsets[candidate] * parts.shape[1]).astype(int), axis=1) * weight
-            weight = np.where(likely.sum(axis=1, keepdims=True) > 0, likely, weight)
         picked = candidate[np.arange(len(at)), _categorical(weight, rng)]
         offset = shared.offsets[picked]
         near = np.clip(offset + shared.half[picked] * (2 * rng.random(len(at)) - 1), 0, 1 - 1e-9)
@@ -337,11 +326,16 @@ class _Masked:
         self.offsets[at, self.f] = np.where(good, near, offset)
 
 
-class _codes(dict):  # noqa: N801 - reads like the function it stands for
+class _codes(dict):
     """field -> (tokens, offsets) of some rows, made when asked for; `f` may be replaced by other codes."""
 
     def __init__(
-        self, tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray | None = None, f: int = -1, instead: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        tokens: np.ndarray,
+        offsets: np.ndarray,
+        rows: np.ndarray | None = None,
+        f: int = -1,
+        instead: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         super().__init__({f: instead} if instead is not None else {})
         self._tokens, self._offsets, self._rows = tokens, offsets, rows

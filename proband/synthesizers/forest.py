@@ -71,7 +71,8 @@ class Forest(NamedTuple):
             leaves[:, tree] = self.leaf[node]
         shares = sparse.csr_matrix((self.data, self.indices, self.indptr), shape=(len(self.indptr) - 1, levels))
         votes = sparse.csr_matrix(
-            (np.full(leaves.size, 1 / len(self.roots)), leaves.ravel(), np.arange(0, leaves.size + 1, len(self.roots))), shape=(len(tokens), len(self.indptr) - 1)
+            (np.full(leaves.size, 1 / len(self.roots)), leaves.ravel(), np.arange(0, leaves.size + 1, len(self.roots))),
+            shape=(len(tokens), len(self.indptr) - 1),
         )
         return (votes @ shares).toarray()
 
@@ -79,17 +80,23 @@ class Forest(NamedTuple):
         """ValueError unless every walk ends in a leaf: a model folder is not trusted."""
         nodes = np.arange(len(self.feature))
         inner = self.feature >= 0
-        fits = (
-            (self.left[inner] > nodes[inner]).all() and (self.right[inner] > nodes[inner]).all()
+        walks = (
+            (self.left[inner] > nodes[inner]).all()
+            and (self.right[inner] > nodes[inner]).all()
             and (np.maximum(self.left, self.right)[inner] < len(nodes)).all()
-            and (self.feature < len(self.predictors)).all() and ((self.roots >= 0) & (self.roots < len(nodes))).all() and len(self.roots) > 0
-            and len(self.scores) == len(self.predictors) and ((self.predictors >= 0) & (self.predictors < len(fields))).all()
+            and (self.feature < len(self.predictors)).all()
+            and (len(self.roots) > 0 and ((self.roots >= 0) & (self.roots < len(nodes))).all())
+            and (len(self.scores) == len(self.predictors) and ((self.predictors >= 0) & (self.predictors < len(fields))).all())
             and all(len(score) == fields[p].levels for score, p in zip(self.scores, self.predictors, strict=True))
-            and ((self.leaf >= -1) & (self.leaf < len(self.indptr) - 1)).all() and (self.leaf[~inner] >= 0).all()
-            and self.indptr[0] == 0 and self.indptr[-1] == len(self.data) == len(self.indices) and (np.diff(self.indptr) >= 0).all()
-            and ((self.indices >= 0) & (self.indices < fields[field].levels)).all() and np.isfinite(self.data).all() and (self.data >= 0).all()
-        )  # fmt: skip
-        if not fits:
+        )
+        speaks = (
+            ((self.leaf >= -1) & (self.leaf < len(self.indptr) - 1)).all()
+            and (self.leaf[~inner] >= 0).all()
+            and (self.indptr[0] == 0 and self.indptr[-1] == len(self.data) == len(self.indices) and (np.diff(self.indptr) >= 0).all())
+            and ((self.indices >= 0) & (self.indices < fields[field].levels)).all()
+            and (np.isfinite(self.data).all() and (self.data >= 0).all())
+        )
+        if not (walks and speaks):
             raise ValueError("a tree does not end in leaves")
 
 
@@ -154,7 +161,7 @@ class SequentialForest:
         return np.broadcast_to(described.counts / described.counts.sum(), (len(tokens), described.levels))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder. It holds counts of tokens in leaves and, for numbers, the sorted distinct values: keep it as you keep the data."""
+        """Write a model folder. It holds what leaves count and the sorted distinct values of numbers: guard it as you guard the data."""
         encoder = self._fitted()
         plain, arrays = encoder.state()
         for field, forest in self._forests.items():
@@ -169,24 +176,24 @@ class SequentialForest:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder written by `save`; raises InputError when it cannot be trusted."""
+        return restore(path, cls.name, cls._rebuilt)
 
-        def rebuild(model: Model) -> Self:
-            config, arrays = model.config, model.arrays
-            made = cls(trees=config["trees"], leaf_patients=config["leaf_patients"])
-            made._encoder = TableEncoder.restored(Schema.model_validate(config["schema"]), config["encoder"], arrays)
-            fields = made._encoder.fields
-            made._order, made._on_synthetic = [int(f) for f in config["order"]], bool(config["on_synthetic"])
-            if sorted(made._order) != list(range(len(fields))):
-                raise ValueError("the order does not name every field once")
-            for field in config["forests"]:
-                parts: dict[str, Any] = {name: arrays[f"forest.{field}.{name}"] for name in Forest._fields}
-                ends = np.cumsum([fields[p].levels for p in parts["predictors"]])[:-1]
-                parts["scores"] = tuple(np.split(parts["scores"], ends))
-                made._forests[field] = Forest(**parts)
-                made._forests[field].check(fields, field)
-            return made
-
-        return restore(path, cls.name, rebuild)
+    @classmethod
+    def _rebuilt(cls, model: Model) -> Self:
+        config, arrays = model.config, model.arrays
+        made = cls(trees=config["trees"], leaf_patients=config["leaf_patients"])
+        made._encoder = TableEncoder.restored(Schema.model_validate(config["schema"]), config["encoder"], arrays)
+        fields = made._encoder.fields
+        made._order, made._on_synthetic = [int(f) for f in config["order"]], bool(config["on_synthetic"])
+        if sorted(made._order) != list(range(len(fields))):
+            raise ValueError("the order does not name every field once")
+        for field in config["forests"]:
+            parts: dict[str, Any] = {name: arrays[f"forest.{field}.{name}"] for name in Forest._fields}
+            ends = np.cumsum([fields[p].levels for p in parts["predictors"]])[:-1]
+            parts["scores"] = tuple(np.split(parts["scores"], ends))
+            made._forests[field] = Forest(**parts)
+            made._forests[field].check(fields, field)
+        return made
 
     def _fitted(self) -> TableEncoder:
         if self._encoder is None:
@@ -210,7 +217,9 @@ def _order(encoder: TableEncoder) -> list[int]:
     return order
 
 
-def _grow(fields: tuple[Field, ...], tokens: np.ndarray, before: list[int], field: int, trees: int, leaf_patients: int, seed: int) -> Forest | None:
+def _grow(
+    fields: tuple[Field, ...], tokens: np.ndarray, before: list[int], field: int, trees: int, leaf_patients: int, seed: int
+) -> Forest | None:
     """The forest of one field, or None where there is nothing to ask or nothing to tell."""
     from scipy import sparse
     from sklearn.tree import DecisionTreeRegressor
@@ -224,7 +233,9 @@ def _grow(fields: tuple[Field, ...], tokens: np.ndarray, before: list[int], fiel
     related = [_related(tokens[screened, p], fields[p], target[screened], described, leaf_patients) for p in asked]
     best = sorted(sorted(range(len(asked)), key=lambda j: -related[j][1])[:_PREDICTORS])
     predictors = [asked[j] for j in best]
-    scores = [np.arange(fields[asked[j]].levels, dtype=np.float32) if fields[asked[j]].numeric else related[j][0].astype(np.float32) for j in best]
+    scores = [
+        np.arange(fields[asked[j]].levels, dtype=np.float32) if fields[asked[j]].numeric else related[j][0].astype(np.float32) for j in best
+    ]
     seen = np.stack([score[tokens[:, p]] for score, p in zip(scores, predictors, strict=True)], axis=1)
     wanted = _described(described, seed)[target]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "threshold", "left", "right", "leaf")}
@@ -251,9 +262,15 @@ def _grow(fields: tuple[Field, ...], tokens: np.ndarray, before: list[int], fiel
     joined.sort_indices()
     whole = {name: np.concatenate(found).astype(np.int32) for name, found in parts.items() if name != "threshold"}
     return Forest(
-        predictors=np.array(predictors, np.int32), scores=tuple(scores), threshold=np.concatenate(parts["threshold"]), roots=np.array(roots, np.int32),
-        data=joined.data, indices=joined.indices.astype(np.int32), indptr=joined.indptr.astype(np.int32), **whole,
-    )  # fmt: skip
+        predictors=np.array(predictors, np.int32),
+        scores=tuple(scores),
+        threshold=np.concatenate(parts["threshold"]),
+        roots=np.array(roots, np.int32),
+        data=joined.data,
+        indices=joined.indices.astype(np.int32),
+        indptr=joined.indptr.astype(np.int32),
+        **whole,
+    )
 
 
 def _described(field: Field, seed: int) -> np.ndarray:
@@ -277,7 +294,9 @@ def _related(x: np.ndarray, one: Field, y: np.ndarray, other: Field, fewest: int
     A split needs an order, and categories have none: this is the order that tells most about the other field. Levels with
     fewer than `fewest` patients stay in the middle, so that no score is one patient's.
     """
-    table = np.bincount(x.astype(np.int64) * other.levels + y, minlength=one.levels * other.levels).reshape(one.levels, other.levels) / len(x)
+    table = np.bincount(x.astype(np.int64) * other.levels + y, minlength=one.levels * other.levels).reshape(one.levels, other.levels) / len(
+        x
+    )
     used, told = np.flatnonzero(table.sum(axis=1) * len(x) >= fewest), np.flatnonzero(table.sum(axis=0) > 0)
     scores = np.zeros(one.levels)
     if not len(used):

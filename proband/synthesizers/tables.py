@@ -95,7 +95,7 @@ class TableGAN:
         aside = _rows_of(cohort, held_out)
         tokens = torch.from_numpy(encoder.encode(cohort.frame).tokens)
         real, unseen = tokens[~aside], tokens[aside]
-        generator = Generator(layout, [torch.from_numpy(f.counts) for f in encoder.fields], rng, **SIZES)
+        generator = Generator(layout, _counts(encoder), rng, **SIZES)
         game = Game(generator, Discriminator(layout, rng, width=SIZES["width"], blocks=SIZES["blocks"]), generator.noise)
         steps = steps_in(self.minutes, layout)
         averaged = play(
@@ -167,8 +167,7 @@ def _generator(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Gene
         raise ValueError("a weight is not a finite number")
     if weights["tower.blocks.0.first.weight"].shape != (width, width):
         raise ValueError("the layers do not fit together")
-        counts = [torch.from_numpy(f.counts) for f in encoder.fields]
-    generator = Generator(layout, counts, torch.Generator(), latent=latent, width=width, blocks=blocks)
+    generator = Generator(layout, _counts(encoder), torch.Generator(), latent=latent, width=width, blocks=blocks)
     try:
         generator.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
     except RuntimeError as error:
@@ -182,6 +181,10 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 def _layout(encoder: TableEncoder) -> Layout:
     return Layout(tuple(f.levels for f in encoder.fields), tuple(f.levels - 1 if f.numeric else 0 for f in encoder.fields))
+
+
+def _counts(encoder: TableEncoder) -> list[Tensor]:
+    return [torch.from_numpy(f.counts) for f in encoder.fields]
 
 
 def _rows_of(cohort: Cohort, patients: pl.Series) -> Tensor:

@@ -58,6 +58,7 @@ def gather(
     made, refused, odd = _synthetic(synthetic, schema)
     notes |= {
         "sizes": {**{name: len(cohort) for name, cohort in real.items()}, "synthetic": len(made)},
+        "split": {name: cohort.fingerprint for name, cohort in real.items()},
         "columns": len(schema.table.columns),
         "schema_hash": schema.hash,
         "seed": seed,

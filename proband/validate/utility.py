@@ -27,6 +27,9 @@ _REFERENCES = 4
 #: A group needs this many cases and as many controls among the unseen patients for its AUROC to mean something.
 _FEWEST = 50
 
+#: A group in which a smaller loss of AUROC than this cannot be told from chance has nothing to say.
+_SEEN = 0.10
+
 Step = Callable[[int, int, str, Mapping[str, float]], None]
 
 
@@ -39,6 +42,12 @@ class _Measure:
     sign: int  # 1: higher is better, -1: lower is better
 
 
+def _slope(probabilities: np.ndarray, outcomes: np.ndarray) -> float:
+    """The calibration slope, 0 for predictions that do not vary: they say nothing."""
+    slope = calibration_slope(probabilities, outcomes)
+    return 0.0 if np.isnan(slope) else slope
+
+
 _GAPS = (
     _Measure("tstr_auroc_gap", "AUROC lost by training on synthetic patients", "AUROC", auc, 1),
     _Measure(
@@ -46,13 +55,11 @@ _GAPS = (
     ),
     _Measure("tstr_brier_gap", "Brier score gained (worse) by training on synthetic patients", "Brier score", brier, -1),
 )
-_SLOPE = _Measure(
-    "tstr_calibration_slope", "Calibration slope of models trained on synthetic patients", "calibration slope", calibration_slope, 1
-)
+_SLOPE = _Measure("tstr_calibration_slope", "Calibration slope of models trained on synthetic patients", "calibration slope", _slope, 1)
 
 _NAMES = {m.name: m.title for m in (*_GAPS, _SLOPE)} | {
     "augmentation_auroc_gain": "AUROC gained by adding synthetic patients to the real ones",
-    "subgroup_auroc_gap": "AUROC lost in the worst group by training on synthetic patients",
+    "subgroup_auroc_gap": "AUROC surely lost in the worst group by training on synthetic patients",
 }
 
 
@@ -237,7 +244,6 @@ class _Judge:
 
     def slope(self) -> Finding:
         slopes = {model: _SLOPE.of(made["tstr"], self.truth) for model, made in self.fitted.items()}
-        slopes = {model: 0.0 if np.isnan(slope) else slope for model, slope in slopes.items()}  # constant predictions say nothing
         worst = min(slopes, key=lambda model: slopes[model] - _SLOPE.of(self.fitted[model]["trtr"], self.truth))
         made = self.fitted[worst]
         draws = bootstrap(
@@ -289,49 +295,68 @@ class _Judge:
 
 
 def _subgroups(coded: Tables, data: _Data, judge: _Judge) -> Finding:
-    """The AUROC that boosted trees lose in the group that loses most, among groups with enough cases and controls."""
+    """The AUROC that boosted trees surely lose in the group that loses most, among groups large enough to show a loss of 0.1."""
+    from scipy.stats import norm
+
     name = "subgroup_auroc_gap"
     group = groups(coded, 2 * _FEWEST)
-    members = group.members(coded.unseen, data.rows["unseen"])
     truth = judge.truth
-    large = [at for at, m in enumerate(members) if min(truth[m].sum(), (1 - truth[m]).sum()) >= _FEWEST]
-    if not large:
-        return Finding(
-            "useful", name, _NAMES[name], None, f"No group has {_FEWEST} cases and {_FEWEST} controls in the holdout: too few to compare."
-        )
-    rows = [np.flatnonzero(members[at]) for at in large]
     model = list(judge.fitted)[-1]
     made = judge.fitted[model]
+    found: list[_Group] = []
+    for label, member in zip(group.names, group.members(coded.unseen, data.rows["unseen"]), strict=True):
+        if min(truth[member].sum(), (1 - truth[member]).sum()) >= _FEWEST:
+            found.append(_Group(label, np.flatnonzero(member)))
+    # The worst of many groups is far out by chance alone: what counts is the loss beyond doubt, over all groups together.
+    doubt = float(norm.ppf(1 - 0.05 / max(len(found), 1)))
+    spread = [doubt * _spread(one.rows, judge, made, seeds.generator(judge.seed, name, one.name)) for one in found]
+    kept = [(one, wide) for one, wide in zip(found, spread, strict=True) if wide <= _SEEN]
+    if not kept:
+        why = f"No group is large enough to show a loss of {_SEEN:g}: it takes about {_FEWEST} cases and {_FEWEST} controls and often more."
+        return Finding("useful", name, _NAMES[name], None, why)
+    wide_of = np.array([wide for _, wide in kept])
 
     def gaps(real: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.array([auc(real[r], truth[r]) - auc(other[r], truth[r]) for r in rows])
+        return np.array([auc(real[one.rows], truth[one.rows]) - auc(other[one.rows], truth[one.rows]) for one, _ in kept])
 
-    found = gaps(made["trtr"], made["tstr"])
-    worst = int(np.argmax(found))
-    within = rows[worst]
-    patients = Patients(judge.patients.code[within])
-    draws = bootstrap(
-        lambda drawn: auc(made["trtr"][within][drawn], truth[within][drawn]) - auc(made["tstr"][within][drawn], truth[within][drawn]),
-        patients,
-        seeds.generator(judge.seed, name),
-    )
-    reference = np.array([gaps(one, other).max() for one, other in judge.references[model]])
-    order = np.argsort(-found, kind="stable")[:20]
+    def surely(real: np.ndarray, other: np.ndarray) -> float:
+        return float(np.maximum(gaps(real, other) - wide_of, 0).max())
+
+    lost = gaps(made["trtr"], made["tstr"])
+    worst = int(np.argmax(lost - wide_of))
+    value = surely(made["trtr"], made["tstr"])
+    reference = np.array([surely(one, other) for one, other in judge.references[model]])
     shown = [
-        {"name": group.names[large[at]], **{k: _round(auc(made[k][rows[at]], truth[rows[at]])) for k in ("trtr", "tstr")}} for at in order
+        {"name": kept[at][0].name, **{k: _round(auc(made[k][kept[at][0].rows], truth[kept[at][0].rows])) for k in ("trtr", "tstr")}}
+        for at in np.argsort(-lost, kind="stable")[:20]
     ]
+    hit = f"'{kept[worst][0].name}' is hit hardest: {lost[worst]:.3f} lost, of which {value:.3f} beyond doubt"
+    why = f"Of {len(kept)} groups {hit} ({model})."
     return Finding(
         "useful",
         name,
         _NAMES[name],
-        float(found[worst]),
-        f"Of {len(large)} groups with enough cases and controls, '{group.names[large[worst]]}' loses most ({model}).",
-        interval=_interval(float(found[worst]), draws),
+        value,
+        why,
+        interval=(value, value),  # the end of an interval already
         reference=float(reference.mean()),
         reference_interval=percentiles(reference),
-        floor=float(gaps(made["trtr"], made["floor"]).max()),
+        floor=surely(made["trtr"], made["floor"]),
         detail={"subgroups": shown},
     )
+
+
+@dataclass(frozen=True)
+class _Group:
+    name: str
+    rows: np.ndarray  # among the unseen patients with a known outcome
+
+
+def _spread(rows: np.ndarray, judge: _Judge, made: Mapping[str, np.ndarray], generator: np.random.Generator) -> float:
+    """The standard error of the AUROC lost in these rows, by bootstrap of patients."""
+    real, other, truth = made["trtr"][rows], made["tstr"][rows], judge.truth[rows]
+    draws = bootstrap(lambda at: auc(real[at], truth[at]) - auc(other[at], truth[at]), Patients(judge.patients.code[rows]), generator, 100)
+    return float(np.nanstd(draws))
 
 
 def _interval(value: float, draws: np.ndarray) -> tuple[float, float] | None:

@@ -48,7 +48,14 @@ def test_every_kind_comes_back_exactly(kind, values):
 
 def test_fields_say_what_they_are():
     frame = pl.DataFrame({"id": list("abcd"), "sex": ["F", "M", "M", None], "n": [1, 2, 2, 2]})
-    real = cohort(frame, [Column(name="id", kind="identifier"), Column(name="sex", kind="category", categories=("F", "M", "X")), Column(name="n", kind="integer")])
+    real = cohort(
+        frame,
+        [
+            Column(name="id", kind="identifier"),
+            Column(name="sex", kind="category", categories=("F", "M", "X")),
+            Column(name="n", kind="integer"),
+        ],
+    )
     sex, n = TableEncoder.fit(real).fields
     assert (sex.name, sex.levels, sex.numeric, sex.counts.tolist()) == ("sex", 4, False, [1, 1, 2, 0])
     assert (n.name, n.levels, n.numeric) == ("n", n.counts.size, True)
@@ -73,7 +80,9 @@ NUMBER, INTEGER = "number", "integer"
     ],
 )
 def test_an_ordered_pair_is_told_by_one_of_its_columns(kind, low, high, form):
-    real = cohort(pl.DataFrame({"low": low, "high": high}), [Column(name="low", kind=kind), Column(name="high", kind=kind)], ("low <= high",))
+    real = cohort(
+        pl.DataFrame({"low": low, "high": high}), [Column(name="low", kind=kind), Column(name="high", kind=kind)], ("low <= high",)
+    )
     encoder = TableEncoder.fit(real)
     assert [book.pair and book.pair.form for book in encoder.books].count(form) == 1
     assert encoder.rules == ()
@@ -102,7 +111,9 @@ def test_heaped_pairs_stay_as_they_are():
 
 
 def test_derived_columns_are_recomputed_in_order():
-    frame = pl.DataFrame({"a": [1.0, 2.0, None], "b": [0.5, 0.0, 1.0], "total": [1.5, 2.0, None], "twice": [3.0, 4.0, None], "told": [True, True, False]})
+    frame = pl.DataFrame(
+        {"a": [1.0, 2.0, None], "b": [0.5, 0.0, 1.0], "total": [1.5, 2.0, None], "twice": [3.0, 4.0, None], "told": [True, True, False]}
+    )
     columns = [Column(name=name, kind="number") for name in ("a", "b", "total", "twice")] + [Column(name="told", kind="boolean")]
     real = cohort(frame, columns, ("twice = total * 2", "total = a + b", "told = (a IS NOT NULL)"))
     encoder = TableEncoder.fit(real)
@@ -136,7 +147,11 @@ def test_restored_from_its_state():
     rng = np.random.default_rng(2)
     low = np.round(rng.gamma(2, 2, 300), 1)
     frame = pl.DataFrame({"low": low, "high": low + np.round(rng.gamma(1, 1, 300), 1), "k": rng.choice(["x", "y"], 300)})
-    columns = [Column(name="low", kind="number"), Column(name="high", kind="number"), Column(name="k", kind="category", categories=("x", "y"))]
+    columns = [
+        Column(name="low", kind="number"),
+        Column(name="high", kind="number"),
+        Column(name="k", kind="category", categories=("x", "y")),
+    ]
     real = cohort(frame, columns, ("low <= high",))
     encoder = TableEncoder.fit(real)
     again = TableEncoder.restored(real.schema, *encoder.state())
@@ -146,7 +161,10 @@ def test_restored_from_its_state():
 
 
 def test_a_part_of_the_columns():
-    real = cohort(pl.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}), [Column(name="a", kind="number"), Column(name="b", kind="category", categories=("x", "y"))])
+    real = cohort(
+        pl.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
+        [Column(name="a", kind="number"), Column(name="b", kind="category", categories=("x", "y"))],
+    )
     encoder = TableEncoder.fit(real)
     codes = encoder.encode(real.frame)
     assert encoder.frame(["b"], lambda i: (codes.tokens[:, i], codes.offsets[:, i]), 2).equals(real.frame.select("b"))

@@ -224,20 +224,41 @@ def test_an_all_missing_column_loads() -> None:
     frame = pl.DataFrame({"empty": pl.Series([None] * 30, dtype=pl.String), "age": range(30)})
     cohort = read(frame)
     assert cohort.schema.table["empty"].categories == ()
+    assert "Every cell is missing" in Schema.guess(frame).proposals[0].why
+    assert "Every cell is missing" in Schema.guess(frame.cast({"empty": pl.Float64})).proposals[0].why
     assert any("missing in every row" in problem.message for problem in cohort.schema.check(cohort))
 
 
 def test_a_level_per_row_is_an_identifier_and_sentences_are_text() -> None:
-    assert guessed("slip", [f"slip-{i}" for i in range(100)])[0].kind == "identifier"
+    column, proposal = guessed("slip", [f"slip-{i}" for i in range(100)])
+    assert column.kind == "identifier" and proposal is not None and "Nearly every cell differs" in proposal.why
     sentences = [f"Patient number {i} fell from a ladder and was sent home" for i in range(100)]
     assert guessed("note", sentences)[0].kind == "text"
     with pytest.raises(InputError, match="'note' holds free text"):
         read(pl.DataFrame({"note": sentences, "age": range(100)}))
 
 
-def test_infinity_is_named_when_read() -> None:
-    with pytest.raises(InputError, match="not a finite number"):
-        read(pl.DataFrame({"x": [0.5, 1.25, float("inf")] * 20}))
+@pytest.mark.parametrize("values", [[0.5, 1.25, float("inf")], ["1", "2", "inf"], ["1", "2", "1e400"], ["1", "2", "-Inf"]])
+def test_infinity_is_named_when_read(values: list[Any]) -> None:
+    with pytest.raises(InputError, match=r"'x', row 3: .* is not a finite number"):
+        read(pl.DataFrame({"x": values * 20}))
+
+
+def test_a_doubt_upon_a_doubt_makes_one_proposal() -> None:
+    ages = [*map(str, [*range(20, 90)] * 3), "?", "?", "65526"]
+    better = accepted("age", ages)
+    assert (better.kind, better.missing, better.high, better.outside) == ("integer", ("?",), 120, "missing")
+    assert accepted("visits", [*map(str, [*range(20, 90)] * 3), "NA", "-1", "-1"]).missing == ("NA", "-1")
+
+
+def test_a_unit_beside_few_numbers_makes_them_numbers() -> None:
+    frame = pl.DataFrame({"dose": [f"{i % 3} mg" for i in range(90)]})
+    assert read(frame).frame["dose"].to_list()[:4] == [0, 1, 2, 0]
+
+
+def test_integers_too_long_for_a_measurement_keep_every_digit() -> None:
+    cohort = read(pl.DataFrame({"token": [2**60 + i * 7 for i in range(30)]}))
+    assert cohort.frame["token"][1] == str(2**60 + 7)
 
 
 def test_the_base_reading_loads_without_accepting() -> None:

@@ -41,7 +41,10 @@ def hospital(patients: int = 300, seed: int = 0) -> Cohort:
             "pregnant": (rng.random(patients) < 0.2) & (sex == "F"),
             "admitted": admitted,
             "discharged": [day + dt.timedelta(int(stay)) for day, stay in zip(admitted, rng.poisson(5, patients), strict=True)],
-            "seen": [dt.datetime.combine(day, dt.time(8)) + dt.timedelta(minutes=int(m)) for day, m in zip(admitted, rng.integers(0, 600, patients), strict=True)],
+            "seen": [
+                dt.datetime.combine(day, dt.time(8)) + dt.timedelta(minutes=int(m))
+                for day, m in zip(admitted, rng.integers(0, 600, patients), strict=True)
+            ],
             "empty": pl.Series([None] * patients, dtype=pl.Float64),
         }
     )

@@ -14,7 +14,10 @@ from proband.synthesizers.baselines import Bootstrap, IndependentColumns
 def twins(rows: int = 500, rules: tuple[str, ...] = ()) -> Cohort:
     """Two columns that always agree."""
     frame = pl.DataFrame({"a": [at % 7 for at in range(rows)], "b": [at % 7 for at in range(rows)]})
-    schema = Schema(tables=(Table(name="t", columns=(Column(name="a", kind="integer"), Column(name="b", kind="integer"))),), rules=tuple(Rule(sql=r) for r in rules))
+    schema = Schema(
+        tables=(Table(name="t", columns=(Column(name="a", kind="integer"), Column(name="b", kind="integer"))),),
+        rules=tuple(Rule(sql=r) for r in rules),
+    )
     return Cohort(schema, frame)
 
 

@@ -9,6 +9,7 @@ from proband.contract import Breach, check, checks, conditions_for
 from proband.synthesizer import Synthesizer, find, names
 from proband.synthesizers.baselines import IndependentColumns
 
+
 def make(name: str) -> Synthesizer:
     made = find(name)
     return made(minutes=0.02) if name == "gan" else made()  # type: ignore[call-arg]

@@ -120,13 +120,16 @@ def clipped(train: pl.DataFrame, n: int) -> pl.DataFrame:
     frame = draw(n, seed=13)
     numbers = [name for name, kind in frame.schema.items() if kind.is_numeric()]
     return frame.with_columns(
-        pl.col(name).clip(pl.lit(train[name].quantile(0.02)), pl.lit(train[name].quantile(0.98))).cast(frame.schema[name]) for name in numbers
+        pl.col(name).clip(pl.lit(train[name].quantile(0.02)), pl.lit(train[name].quantile(0.98))).cast(frame.schema[name])
+        for name in numbers
     )
 
 
 def without_rare(train: pl.DataFrame, n: int) -> pl.DataFrame:
     """Rare levels became the common one."""
-    return draw(n, seed=14).with_columns(rhythm=pl.when(pl.col("rhythm").is_in(["flutter", "paced"])).then(pl.lit("sinus")).otherwise("rhythm"))
+    return draw(n, seed=14).with_columns(
+        rhythm=pl.when(pl.col("rhythm").is_in(["flutter", "paced"])).then(pl.lit("sinus")).otherwise("rhythm")
+    )
 
 
 def rounded(train: pl.DataFrame, n: int) -> pl.DataFrame:
