@@ -88,6 +88,7 @@ def schema(
     """Guess a schema for a person to review, and list what was found."""
     from proband.records.tables import read_frame
     from proband.schema import Schema
+    from proband.schema.guess import accepted
 
     _must_be_new(out)
     with progress(json) as on_step:
@@ -95,8 +96,8 @@ def schema(
         frame = read_frame(data)
         on_step(0, 1, "guess", {})
         guessed = Schema.guess(frame)
+        saved = accepted(frame) if accept else guessed
         on_step(1, 1, "guess", {})
-    saved = guessed.accept() if accept else guessed
     saved.save(out)
     if json:
         return _print_json({"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)})

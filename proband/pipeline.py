@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ def synthesize(
     from proband.release.bundle import release
     from proband.release.policy import Policy
     from proband.release.provenance import signing_key
+    from proband.schema.frames import to_polars
     from proband.validate import validate
 
     # What can be wrong is asked before the minutes of work, not after.
@@ -68,8 +70,11 @@ def synthesize(
     step = on_step or _silent
 
     step(0, 1, "read", {})
-    reviewed = schema or Schema.guess(read_frame(data) if isinstance(data, str | Path) else data)
-    cohort = read(data, reviewed.reviewed() if schema else reviewed.accept())
+    if schema is None:
+        frame = read_frame(data) if isinstance(data, str | Path) else to_polars(data)
+        proposals, cohort = Schema.guess(frame).proposals, read(frame)
+    else:
+        proposals, cohort = tuple(p for p in schema.proposals if p.accept), read(data, schema.reviewed())
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
         raise InputError(f"Target {target!r} has one class, so nothing can be predicted. Name another column, or leave the target out.")
     train, holdout, reference = cohort.split(seed=seed)
@@ -85,7 +90,7 @@ def synthesize(
         "title": f"Synthetic patients from {name}",
         "data": name,
         "policy": chosen.name,
-        "proposals": [f"{p.column}: {p.why}" for p in reviewed.proposals if schema is None or p.accept],
+        "proposals": [f"{p.column}: {p.why}" for p in proposals],
         "history": [list(point) for point in getattr(model, "history", ())],
     }
     report = validate(
@@ -135,12 +140,12 @@ def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_ste
 
 def make(name: str, *, minutes: float | None = None) -> Synthesizer:
     """An unfitted synthesizer by name; `minutes` goes to those that have the dial, the others refuse it."""
-    made = find(name)
+    chosen: Callable[..., Synthesizer] = find(name)
     if minutes is None:
-        return made()
-    if "minutes" not in made.__init__.__annotations__:
+        return chosen()
+    if "minutes" not in inspect.signature(chosen).parameters:
         raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
-    return made(minutes=minutes)
+    return chosen(minutes=minutes)
 
 
 def save_split(parts: Split, folder: Path, format: str) -> None:

@@ -16,8 +16,8 @@ from proband.errors import ProbandError
 
 #: How often a non-finite loss may send the players back before `play` gives up.
 ROLLBACKS = 6
-#: How sums are split over threads changes their last bits, so the number is the same on every machine.
-THREADS = 2
+#: How sums are split over threads changes their last bits, so their number is fixed. Small networks gain little from more than one.
+THREADS = 1
 
 
 class Pairs(NamedTuple):

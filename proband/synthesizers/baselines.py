@@ -39,7 +39,7 @@ class IndependentColumns:
         """Count tokens; `seed` changes nothing."""
         self._encoder, self._on_synthetic = TableEncoder.fit(cohort), cohort.mark is not None
         if on_step is not None:
-            on_step(1, 1, "columns", {})
+            on_step(1, 1, "fit", {})
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
@@ -100,7 +100,7 @@ class Bootstrap:
             raise InputError("Every row breaks a rule of the schema, so there is no patient to copy. Mend or delete the rules.")
         self._encoder, self._codes, self._on_synthetic = encoder, _rows(codes, np.flatnonzero(sound)), cohort.mark is not None
         if on_step is not None:
-            on_step(1, 1, "rows", {})
+            on_step(1, 1, "fit", {})
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:

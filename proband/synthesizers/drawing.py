@@ -152,6 +152,8 @@ def _draw(
         if not closed or not len(mass):
             continue
         if not mass.any():
+            if shared is not None and len(shared.tokens) and not final and at <= last:
+                return float(100 * particles)  # not impossible by itself: among more rows one may lead there
             texts = " and ".join(repr(c.text) for c in closed)
             raise InputError(
                 f"No synthetic patient can satisfy {texts}. Ask for values that the training patients span, or widen the condition."

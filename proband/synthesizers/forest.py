@@ -141,7 +141,7 @@ class SequentialForest:
                     if forest is not None:
                         forests[order[at]] = forest
                     if on_step is not None:
-                        on_step(at + 1, len(order), encoder.fields[order[at]].name, {})
+                        on_step(at + 1, len(order), "fit", {})
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

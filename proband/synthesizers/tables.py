@@ -12,8 +12,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from proband import __version__, seeds
-from proband.cohort import Cohort, Mark
+from proband import seeds
+from proband.cohort import Cohort
 from proband.encode.tables import TableEncoder
 from proband.errors import InputError
 from proband.game import duel
@@ -23,7 +23,7 @@ from proband.game.play import Game, Pairs, deterministic, play, shuffled
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.synthesizer import Model, OnStep, restore, write_model
-from proband.synthesizers.drawing import draw
+from proband.synthesizers.drawing import draw, marked
 
 SIZES = {"latent": 32, "width": 192, "blocks": 2}
 BATCH = 256
@@ -38,26 +38,27 @@ class _Fitted(NamedTuple):
     encoder: TableEncoder
     generator: Generator
     history: list[tuple[int, float]]
+    on_synthetic: bool  # whether the patients that it learned from were synthetic themselves
 
 
 def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, tables: PairTables) -> Tensor:
     """The duel's move, plus the distance of the generator's two-way tables from the real ones."""
     assert isinstance(game.generator, Generator)
-    shared = torch.randn(len(pairs.real), game.generator.latent, generator=rng)
+    shared = torch.randn(BATCH, game.generator.latent, generator=rng)
     distance = tables.distance(game.generator.probabilities(shared))
     return duel.forge_turn(game, pairs, rng) + TABLES * distance
 
 
 def steps_in(minutes: float, layout: Layout) -> int:
-    """Rounds that fit in `minutes` on two ordinary cores: a fixed sum, not a measurement, so that the same seed plays the same game."""
-    seconds = 0.03 + 3e-5 * layout.width + 1.3e-8 * layout.width**2
+    """Rounds that fit in `minutes` on an ordinary core: a fixed sum, not a measurement, so that the same seed plays the same game."""
+    seconds = 0.02 + 5e-5 * layout.width + 1.5e-8 * layout.width**2
     return max(1, round(minutes * 60 / seconds))
 
 
 class TableGAN:
     """Fits a table by the relativistic duel and samples from the averaged generator.
 
-    minutes   training time on two ordinary cores; the number of rounds follows from it and the table's width alone
+    minutes   training time on an ordinary core; the number of rounds follows from it and the table's width alone
 
     Every field of a patient is drawn from the generator's probabilities given the patient's noise, so unseen combinations
     arise and the schema's rules hold. `history` holds (round, success rate of the discriminator on held-out pairs).
@@ -88,6 +89,10 @@ class TableGAN:
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Play the game on `cohort`; a tenth of its patients only measure the success rate. Interrupted, the model stays as it was."""
         encoder = TableEncoder.fit(cohort)
+        if not encoder.fields:
+            raise InputError(
+                "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
+            )
         layout = _layout(encoder)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "gan", "fit"))
         patients = cohort.patients.sort()
@@ -110,13 +115,13 @@ class TableGAN:
             on_step=on_step,
         )
         assert isinstance(averaged, Generator)
-        self._fitted = _Fitted(encoder, averaged, game.history)
+        self._fitted = _Fitted(encoder, averaged, game.history, cohort.mark is not None)
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
         """`n` synthetic patients. The columns that `where` names come first: noise that makes the condition likely is kept more often
         (`drawing.draw`), which is the generator's own conditional distribution, and the other columns follow from that noise."""
-        encoder, generator, _ = self._learned
+        encoder, generator, _, on_synthetic = self._learned
         named = rules.columns(where, encoder.schema.table) if isinstance(where, str) and where.strip() else frozenset()
         first = encoder.reads(named)
         with deterministic():
@@ -129,16 +134,22 @@ class TableGAN:
                 rng=seeds.generator(seed, "gan", "sample"),
                 latent=partial(_latent, generator),
             )
-        return Cohort(encoder.schema, frame, Mark(self.name, __version__, seed, encoder.schema.hash))
+        return marked(frame, encoder.schema, self.name, seed, where=where, on_synthetic=on_synthetic)
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds the averaged generator and the encoder; the discriminator stays behind."""
-        encoder, generator, history = self._learned
+        encoder, generator, history, on_synthetic = self._learned
         plain, arrays = encoder.state()
         write_model(
             path,
             self.name,
-            {"schema": encoder.schema.model_dump(mode="json"), "encoder": plain, "minutes": self.minutes, "history": history},
+            {
+                "schema": encoder.schema.model_dump(mode="json"),
+                "encoder": plain,
+                "minutes": self.minutes,
+                "history": history,
+                "on_synthetic": on_synthetic,
+            },
             {f"encoder.{key}": array for key, array in arrays.items()}
             | {f"generator.{key}": weight.numpy() for key, weight in generator.state_dict().items()},
         )
@@ -154,7 +165,8 @@ class TableGAN:
         encoder = TableEncoder.restored(schema, stored.config["encoder"], _under("encoder.", stored.arrays))
         model = cls(minutes=stored.config["minutes"])
         history = [(int(step), float(rate)) for step, rate in stored.config["history"]]
-        model._fitted = _Fitted(encoder, _generator(encoder, _under("generator.", stored.arrays)), history)
+        generator = _generator(encoder, _under("generator.", stored.arrays))
+        model._fitted = _Fitted(encoder, generator, history, bool(stored.config["on_synthetic"]))
         return model
 
 

@@ -12,7 +12,7 @@ from proband import seeds
 from proband.stats.divergences import Codes, associations, distances, total_variation
 from proband.stats.marginals import shares, tail_ends, tail_shares
 from proband.validate.allowed import format_broken, rules_broken
-from proband.validate.coded import MISSING, Tables, tables
+from proband.validate.coded import MISSING, Part, Tables, tables
 from proband.validate.detection import detection
 from proband.validate.findings import Evidence, Finding
 from proband.validate.groups import groups, surely_lost
@@ -49,8 +49,8 @@ def fidelity(evidence: Evidence, *, seed: int, on_step: Step | None = None, code
         "triples": lambda a, b: distances(a.coarse, b.coarse, triples),
         "holes": lambda a, b: np.array([total_variation(*(shares(holes.codes(one.fine), holes.size) for one in (a, b)))]),
         "associations": lambda a, b: np.stack([associations(one.coarse, shown_pairs) for one in (a, b)]),
-        "tails": lambda a, b: np.stack([_tail_shares(one, coded, ends) for one in (a, b)]),
-        "rare": lambda a, b: np.stack([_level_shares(one)[rare] for one in (a, b)]),
+        "tails": lambda a, b: _tail_shares(a.part, a.rows, coded, ends),
+        "rare": lambda a, b: _level_shares(a.part, a.rows)[rare],
         "groups": lambda a, b: np.stack([np.append(group.counts(one.part, one.rows), len(one.rows)) for one in (a, b)]),
     }
     found = compare(coded, measures, seed=seed, on_turn=lambda done, total: step(done, total, "faithful: comparing", {}))
@@ -61,7 +61,7 @@ def fidelity(evidence: Evidence, *, seed: int, on_step: Step | None = None, code
         _missingness(coded, found["holes"]),
         *_associations(coded, found["associations"], shown, shown_pairs),
         _tails(coded, found["tails"], ends),
-        _rare(coded, found["rare"]),
+        _rare(coded, found["rare"], rare),
         _subgroups(found["groups"], group.names),
         rules_broken(evidence),
         format_broken(evidence),
@@ -148,7 +148,7 @@ def _pairs(coded: Tables, trials: Trials, pairs: list[tuple[int, ...]]) -> Findi
 def _summed(name: str, title: str, trials: Trials, what: str, detail: dict[str, Any] | None = None) -> Finding:
     count = len(trials.value)
     if not count:
-        return Finding("faithful", name, title, None, f"The table has too few columns for {what}.")
+        return _nothing(name, title, f"The table has too few columns for {what}.")
     why = (
         f"The share of patients in the wrong cell, averaged over {count} {what}; the floor has the columns right and their dependence gone."
     )
@@ -232,7 +232,7 @@ def _associations(coded: Tables, trials: Trials, shown: list[int], pairs: list[t
     title, lost_title = "Error of the associations between columns", "Share of the dependence between columns that is lost"
     if not pairs:
         why = "The table has one column: nothing to be associated with."
-        return [Finding("faithful", "association_error", title, None, why), Finding("faithful", "dependence_lost", lost_title, None, why)]
+        return [_nothing("association_error", title, why), _nothing("dependence_lost", lost_title, why)]
     made, real = trials.value
     worst = int(np.argmax(np.abs(made - real)))
     names = " and ".join(f"'{coded.names[c]}'" for c in pairs[worst])
@@ -289,51 +289,62 @@ def _ends(coded: Tables) -> list[tuple[int, float, float]]:
     return found
 
 
-def _tail_shares(one: Side, coded: Tables, ends: list[tuple[int, float, float]]) -> np.ndarray:
-    pairs = [tail_shares(one.part.numbers(coded.columns[at])[one.rows], (low, high)) for at, low, high in ends]
+def _tail_shares(part: Part, rows: np.ndarray, coded: Tables, ends: list[tuple[int, float, float]]) -> np.ndarray:
+    pairs = [tail_shares(part.numbers(coded.columns[at])[rows], (low, high)) for at, low, high in ends]
     return np.array(pairs).reshape(-1)
 
 
 def _tails(coded: Tables, trials: Trials, ends: list[tuple[int, float, float]]) -> Finding:
     title = "Error of the extremes"
     if not ends:
-        return Finding("faithful", "tails_error", title, None, "The table has no numbers with a tail.")
-    made, real = trials.value
-    worst = int(np.argmax(np.abs(made - real)))
+        return _nothing("tails_error", title, "No number has a tail with enough patients to speak of.")
+    real = _tail_shares(coded.real, np.arange(coded.real.frame.height), coded, ends)
+    worst = int(np.argmax(np.abs(trials.value - real)))
     name = f"the {'high' if worst % 2 else 'low'} end of '{coded.names[ends[worst // 2][0]]}'"
     why = f"Patients below the real 1st and above the 99th percentile, too many or too few, relative to their number. Farthest: {name}."
-    return Finding("faithful", "tails_error", title, why=why, **trials.summary(_misplaced))
+    return Finding("faithful", "tails_error", title, why=why, **trials.summary(_misplaced(real)))
 
 
-def _misplaced(one: np.ndarray) -> float:
-    """Summed difference of the shares in one[0] from those in one[1], over the sum of the latter."""
-    return float(np.abs(one[0] - one[1]).sum() / max(one[1].sum(), 1e-12))
+def _misplaced(real: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Summed difference from the shares of all real patients, over the sum of these.
+
+    Few patients are rare, so all real ones, not only a matched sample, say how many there should be.
+    """
+    return lambda one: float(np.abs(one - real).sum() / max(real.sum(), 1e-12))
 
 
-def _level_shares(one: Side) -> np.ndarray:
-    table = one.part.levels.take(one.rows)
+def _level_shares(part: Part, rows: np.ndarray) -> np.ndarray:
+    table = part.levels.take(rows)
     return np.concatenate([shares(row, int(size)) for row, size in zip(table.values, table.sizes, strict=True)] or [np.zeros(0)])
 
 
 def _rare_levels(coded: Tables) -> np.ndarray:
     """Places in `_level_shares` of the levels that few real patients have."""
-    levels = coded.real.levels
-    found = np.concatenate([shares(row, int(size)) for row, size in zip(levels.values, levels.sizes, strict=True)] or [np.zeros(0)])
-    proper = np.concatenate([np.arange(size) >= 2 for size in levels.sizes] or [np.zeros(0, bool)])
+    found = _level_shares(coded.real, np.arange(coded.real.frame.height))
+    proper = np.concatenate([np.arange(size) >= 2 for size in coded.real.levels.sizes] or [np.zeros(0, bool)])
     return np.flatnonzero(proper & (found >= _RARE[0]) & (found <= _RARE[1]))
 
 
-def _rare(coded: Tables, trials: Trials) -> Finding:
+def _rare(coded: Tables, trials: Trials, rare: np.ndarray) -> Finding:
     title = "Error of rare levels"
-    made, real = trials.value
-    if not len(real):
-        return Finding("faithful", "rare_levels_error", title, None, "No level is held by 0.5 to 5 % of the patients.")
-    missing, inflated = int(np.sum((made == 0) & (real > 0))), int(np.sum(made > 2 * real))
+    if not len(rare):
+        return _nothing("rare_levels_error", title, "No level is held by 0.5 to 5 % of the patients.")
+    real, made = _level_shares(coded.real, np.arange(coded.real.frame.height))[rare], trials.value
+    if real.sum() * coded.matched < 10:
+        return Finding(
+            "faithful", "rare_levels_error", title, None, "Rare levels have fewer than ten patients on either side: too few to tell."
+        )
+    missing, inflated = int(np.sum(made == 0)), int(np.sum(made > 2 * real))
     why = (
         f"Patients with a level that 0.5 to 5 % of real patients have, too many or too few, relative to their number. "
         f"Of {len(real)} such levels {missing} are absent and {inflated} more than twice as frequent."
     )
-    return Finding("faithful", "rare_levels_error", title, why=why, **trials.summary(_misplaced))
+    return Finding("faithful", "rare_levels_error", title, why=why, **trials.summary(_misplaced(real)))
+
+
+def _nothing(name: str, title: str, why: str) -> Finding:
+    """Where a table has nothing of the kind, nothing of the kind is wrong with it."""
+    return Finding("faithful", name, title, 0.0, why, interval=(0.0, 0.0), reference=0.0, reference_interval=(0.0, 0.0))
 
 
 def _subgroups(trials: Trials, names: tuple[str, ...]) -> Finding:

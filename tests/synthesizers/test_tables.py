@@ -148,6 +148,20 @@ def test_all_rows_of_a_patient_are_held_out_together(quick, monkeypatch):
     assert told.sum() == 20 and cohort.frame.filter(pl.Series(told.numpy()))["id"].n_unique() == 5
 
 
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_handful_of_patients_is_enough_to_run(quick, rows):
+    columns = [Column(name="sick", kind="boolean"), Column(name="marker", kind="number")]
+    frame = pl.DataFrame({"sick": [True] * rows, "marker": [None] * rows})
+    made = TableGAN(minutes=0.1).fit(cohort_of(frame, columns), seed=0).sample(20, seed=1).frame
+    assert made["sick"].all() and made["marker"].null_count() == 20  # nothing else was ever seen
+
+
+def test_identifiers_alone_teach_nothing():
+    frame = pl.DataFrame({"id": ["a", "b"]})
+    with pytest.raises(InputError, match="nothing to learn"):
+        TableGAN().fit(cohort_of(frame, [Column(name="id", kind="identifier")], key="id"), seed=0)
+
+
 def test_minutes_give_rounds_by_a_fixed_sum():
     narrow, wide = tables.Layout((10,) * 10, (0,) * 10), tables.Layout((10,) * 100, (0,) * 100)
     assert tables.steps_in(2, narrow) == pytest.approx(2 * tables.steps_in(1, narrow), abs=1)
