@@ -55,7 +55,7 @@ def pairs_of(texts: list[str], drawn: dict[str, Column], cohort: Cohort) -> tupl
         if found is not None and found.low in drawn and found.high in drawn:
             kinds = {drawn[found.low].kind, drawn[found.high].kind}
             if kinds <= {"number", "integer"} or (len(kinds) == 1 and drawn[found.low].numeric):
-                pair = _pair(found, kinds, cohort.frame)
+                pair = _pair(found, drawn, kinds, cohort.frame)
         if found is None or pair is None:
             rest.append(text)
             continue
@@ -67,7 +67,7 @@ def pairs_of(texts: list[str], drawn: dict[str, Column], cohort: Cohort) -> tupl
     return pairs, rest
 
 
-def _pair(found: sql.Ordering, kinds: set, frame: pl.DataFrame) -> Pair | None:
+def _pair(found: sql.Ordering, drawn: dict[str, Column], kinds: set, frame: pl.DataFrame) -> Pair | None:
     """A share for amounts (the ratio varies less with size), else a gap; None where either would lose what the column itself shows.
 
     Blood pressures end in 0, their ratio does not: a pair whose values are heaped stays as it is, and its rule is kept by
@@ -81,16 +81,25 @@ def _pair(found: sql.Ordering, kinds: set, frame: pl.DataFrame) -> Pair | None:
     nothing = (high[~np.isnan(high)] == 0).mean()  # a share of nothing says nothing
     amounts = kinds <= {"number", "integer"} and (known_low >= 0).all() and np.nanmin(high) >= 0 and nothing <= (0 if found.strict else 0.1)
     gap, share = Pair(found.low, "gap", found.strict), Pair(found.high, "share", found.strict)
-    for pair, target, base in ((share, known_low, known_high), (gap, known_high, known_low)):
-        if (pair.form == "gap" or amounts) and _heaped(relative_to(target, base, pair)) >= _heaped(target) - 0.1:
+    choices = (share, known_low, known_high, drawn[found.low]), (gap, known_high, known_low, drawn[found.high])
+    for pair, target, base, column in choices:
+        if (pair.form == "gap" or amounts) and _keeps_heaps(pair, target, base, column):
             return pair
     return None
 
 
-def _heaped(values: np.ndarray) -> float:
-    """The share of patients whose value is an atom."""
-    numbers = Numbers.learn(values, None)
-    return float(numbers.counts[~numbers.binned].sum() / len(values))
+def _keeps_heaps(pair: Pair, target: np.ndarray, base: np.ndarray, column: Column) -> bool:
+    """Whether `target`, told by the gaps or shares of patients with a somewhat different base, still falls on the values that many share.
+
+    A synthesizer never conditions on the base exactly. US cigarette taxes of two years are a few dozen pairs of numbers: told as a
+    share of the other year, which is right for every training patient, a share of the wrong state gives a tax that no state had.
+    """
+    atoms = Numbers.learn(target, None)
+    heaps = atoms.values[~atoms.binned[atoms.token]]
+    order = np.argsort(base, kind="stable")
+    others = np.roll(relative_to(target, base, pair)[order], len(order) // 20)
+    made = absolute(others, base[order], column, pair)
+    return bool(np.isin(made, heaps).mean() >= np.isin(target, heaps).mean() - 0.1)
 
 
 def _bases(name: str, pairs: dict[str, Pair]) -> set[str]:

@@ -114,7 +114,7 @@ class SequentialForest:
 
     name: ClassVar[str] = "forest"
 
-    def __init__(self, *, trees: int = 8, leaf_patients: int = 10, n_jobs: int = 1) -> None:
+    def __init__(self, *, trees: int = 8, leaf_patients: int = 20, n_jobs: int = 1) -> None:
         for word, value in (("trees", trees), ("leaf_patients", leaf_patients), ("n_jobs", n_jobs)):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{word} = {value!r} makes no forest. Give a whole number, 1 or more.")

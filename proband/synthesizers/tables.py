@@ -28,7 +28,7 @@ from proband.synthesizers.drawing import draw, marked
 SIZES = {"latent": 32, "width": 192, "blocks": 2}
 BATCH = 256
 GAMMA = 0.1  # of the zero-centred penalties; 1.0 leaves the discriminator too blunt to teach anything in two minutes
-TABLES = 1.0  # weight of the two-way tables in the generator's loss
+TABLES = 0.2  # weight of the two-way tables in the generator's loss; see docs/tablegan.md for what other weights gave
 ROWS_AT_ONCE = 8192
 HELD_OUT = 0.1  # share of the training patients by which the success rate is measured
 MOST_HELD_OUT = 2000  # rows of them that are looked at; more would only take time

@@ -16,7 +16,7 @@ from proband.validate.coded import MISSING, Part, Tables, tables
 from proband.validate.detection import detection
 from proband.validate.findings import Evidence, Finding
 from proband.validate.groups import groups, surely_lost
-from proband.validate.trials import Side, Trials, compare
+from proband.validate.trials import Trials, compare
 
 #: Columns beyond these are sampled: pairs, triples and the association picture cost their square, cube and square.
 _MOST_PAIRS, _MOST_TRIPLES, _MOST_ASSOCIATED = 1_000, 300, 40
