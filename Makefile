@@ -1,4 +1,4 @@
-# make demo     real patients in, a signed synthetic release and its report out     (QUICK=1: a third of the patients)
+# make demo     real patients in, a signed synthetic release and its report out     (QUICK=1: a third of the patients; OUT=folder)
 # make test     the tests                                                           (SLOW=1: the slow ones too; ARGS="-k forest")
 # make lint     style, format and types
 # make clean    remove the environment and the demo's release
@@ -12,8 +12,12 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 
 .PHONY: demo test lint install clean
 
+OUT ?= demo
+
 demo: $(STAMP)
-	@$(VENV)/bin/proband demo $(if $(QUICK),--quick) $(if $(OUT),--out "$(OUT)")
+	@if [ "$(OUT)" = demo ] && [ -f demo/report.json ]; then echo "Replacing the demo of before"; rm -rf demo; fi
+	@$(VENV)/bin/proband demo $(if $(QUICK),--quick) --out "$(OUT)"
+	@$(VENV)/bin/proband verify "$(OUT)"
 
 test: $(STAMP)
 	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "") $(ARGS)
@@ -27,7 +31,8 @@ install: $(STAMP)
 
 # torch goes first and by its exact version: the machine's own choice of build (CPU or GPU) is then settled before anything asks for it.
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "proband needs Python 3.11 or newer, and found none. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "proband needs Python 3.11 or newer, and found none. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(VENV)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Making the environment $(VENV) with $$($(PYTHON) --version)"; \
 		$(PYTHON) -m venv --clear $(VENV) || { echo "That failed. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; }

@@ -255,7 +255,8 @@ def validate(
         )
     save_report(report, out)
     failed = [f.name for f in report.findings if f.limit is not None and f.passed is not True]
-    _tell(json, {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}, f"{report.verdict}\n{out / 'report.html'}")
+    facts = {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}
+    _tell(json, facts, f"{report.verdict}\n{out / 'report.html'}")
     if not report.passed:
         raise typer.Exit(1)
 
@@ -343,9 +344,10 @@ def _must_be_new(path: Path) -> None:
 
 
 def _tell_release(made: Any, json: bool, seconds: float | None) -> None:
-    text = f"{made.report.verdict}\nRelease  {made.path}\nReport   {made.path / 'report.html'}\nVerify   proband verify {made.path}"
+    report = made.path / "report.html"
     took = {} if seconds is None else {"seconds": round(seconds, 1)}
-    _tell(json, {"release": str(made.path), "report": str(made.path / "report.html"), **took}, text + (f"\n{seconds:.0f} s" if seconds else ""))
+    text = f"{made.report.verdict}\n\nRelease  {made.path}\nReport   {report}\nVerify   proband verify {made.path}"
+    _tell(json, {"release": str(made.path), "report": str(report), **took}, text + (f"\nTime     {seconds:.0f} s" if seconds else ""))
 
 
 def _tell(json: bool, facts: dict[str, Any], text: str) -> None:

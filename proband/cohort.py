@@ -52,7 +52,9 @@ class Cohort:
         found = dict(self.frame.schema)
         if list(found) != list(expected):
             missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
-            raise InputError(f"The frame does not have the schema's columns in order: missing {missing}, unknown {extra}. Read it with proband.read.")
+            raise InputError(
+                f"The frame does not have the schema's columns in order: missing {missing}, unknown {extra}. Read it with proband.read."
+            )
         for name, dtype in expected.items():
             if found[name] != dtype:
                 raise InputError(f"Column {name!r} is {found[name]}, the schema's kind needs {dtype}. Read it with proband.read.")

@@ -25,7 +25,9 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def test_from_csv_to_verified_release(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_csv_to_verified_release(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     schema, release = tmp_path / "schema.toml", tmp_path / "release"
     assert command(monkeypatch, "schema", data, "--out", schema) == 0
     words = "synthesize", data, "--schema", schema, "--target", "died", "--policy", "internal", "--format", "csv"
@@ -56,7 +58,9 @@ def test_from_csv_to_verified_release(data: Path, tmp_path: Path, monkeypatch: p
     assert "synthetic.csv" in capsys.readouterr().out
 
 
-def test_copied_patients_do_not_leave(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copied_patients_do_not_leave(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     release = tmp_path / "release"
     words = "synthesize", data, "--target", "died", "--policy", "internal", "--synthesizer", "bootstrap", "--out", release
     assert command(monkeypatch, *words) == 1

@@ -12,6 +12,9 @@ from proband.stats.resampling import Patients, bootstrap, percentiles
 from proband.validate.coded import Part, Tables, matrix
 from proband.validate.findings import Finding
 
+#: Trees of a discriminator, and parts of the patients, each judged by trees that learned from the others.
+_TREES, _FOLDS = 100, 5
+
 #: Table cells (rows of one side x columns) that one judge reads: 10,000 patients of 50 columns. More sharpen the judge little.
 _CELLS = 500_000
 
@@ -100,5 +103,7 @@ def _judge(
     owners = [np.unique(part.patients.code[rows], return_inverse=True)[1] for part, rows in (first, second)]
     patients = Patients(np.concatenate([owners[0], owners[1] + owners[0].max() + 1]))
     labels = np.repeat([1, 0], [len(first[1]), len(second[1])])
-    judged = discriminate(np.concatenate(values), labels, patients.code, seed=seeds.integer(seed, "judge"), importance=importance)
+    judged = discriminate(
+        np.concatenate(values), labels, patients.code, seed=seeds.integer(seed, "judge"), folds=_FOLDS, trees=_TREES, importance=importance
+    )
     return judged, labels, patients

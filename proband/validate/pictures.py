@@ -31,7 +31,7 @@ INK, MUTED, LINE, REAL, FAKE, BAD, GOOD, UNSURE, CARD = (f"#00000{digit}" for di
 WIDTH = 300
 """CSS pixels: what a phone 360 pixels wide leaves to a picture inside its card."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a column called "a$b$" is not a formula
     "font.size": 10.5,
@@ -114,8 +114,9 @@ def matrix(key: str, names: Sequence[str], values: np.ndarray, label: str, *, di
         for spine in axes.spines.values():
             spine.set_visible(True)
         for row, name in enumerate(names if left else ()):
-            place = {"x": -6 / side, "y": 1 - (row + 0.5) / size, "transform": axes.transAxes}
-            axes.text(s=short(name, 14), ha="right", va="center", fontsize=min(10, 210 / size), color=MUTED, **place)
+            y = 1 - (row + 0.5) / size
+            size_points = min(10, 210 / size)
+            axes.text(-6 / side, y, short(name, 14), transform=axes.transAxes, ha="right", va="center", fontsize=size_points, color=MUTED)
 
     return draw(key, WIDTH, side, label, paint)
 
@@ -258,7 +259,7 @@ def usefulness(key: str, rows: Sequence[Mapping[str, Any]], label: str) -> str:
     height = step * len(rows) + 26
     values = [row.get(name) for row in rows for name in ("trtr", "tstr", "both", "floor")]
     values += [end for row in rows for end in row.get("interval") or ()]
-    low, high = _widened([float(value) for value in values if _number(value)] or [0.0, 1.0])
+    low, high = _widened([float(value) for value in values if value is not None and _number(value)] or [0.0, 1.0])
 
     def place(value: Any) -> float | None:
         return 8 + (width - 16) * (float(value) - low) / (high - low) if _number(value) else None
@@ -274,8 +275,8 @@ def usefulness(key: str, rows: Sequence[Mapping[str, Any]], label: str) -> str:
             floor = place(row.get("floor"))
             if floor is not None:
                 axes.plot([floor, floor], [y + 11, y + 25], color=MUTED, linewidth=1.6)
-            ends = [place(end) for end in row.get("interval") or ()]
-            if len(ends) == 2 and None not in ends:
+            ends = [end for end in map(place, row.get("interval") or ()) if end is not None]
+            if len(ends) == 2:
                 axes.plot(ends, [y + 18, y + 18], color=FAKE, linewidth=5, alpha=0.35, solid_capstyle="butt")
             _marks(axes, [place(row.get("trtr")), place(row.get("tstr"))], y + 18)
             both = place(row.get("both"))
