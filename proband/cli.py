@@ -42,10 +42,7 @@ Purpose = Annotated[str, typer.Option(help="What the release is for, in a senten
 def run() -> int:
     """Run the command line; the exit code."""
     try:
-        app(standalone_mode=False)
-        return 0
-    except typer.Exit as stop:
-        return stop.exit_code
+        return app(standalone_mode=False) or 0  # a command that raises typer.Exit has its code returned here
     except errors.NotReleasable as no:
         return _complain(str(no), 1)
     except errors.ProbandError as wrong:

@@ -126,7 +126,7 @@ def write_model(path: str | Path, name: str, config: Mapping[str, Any], arrays: 
         }
         manifest["checksum"] = _checksum(manifest)
         (scratch / "arrays.safetensors").write_bytes(packed)
-        (scratch / "model.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        (scratch / "model.json").write_text(_written(manifest), encoding="utf-8")
         scratch.rename(path)
         scratch = None
     except OSError as error:
@@ -177,7 +177,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     if strange:
         raise _altered(path, f"it holds {strange[0]!r}, which no model has")
     try:
-        manifest = json.loads(_read(path / "model.json").decode("utf-8"))
+        text = _read(path / "model.json").decode("utf-8")
+        manifest = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _altered(path, "model.json is not JSON") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
@@ -186,7 +187,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise InputError(
             f"Model folder '{path}' has format {manifest['format']}; this proband reads {_FORMAT}. Use the proband that wrote it."
         )
-    if manifest.get("checksum") != _checksum(manifest):
+    if manifest.get("checksum") != _checksum(manifest) or text != _written(manifest):
         raise _altered(path, "model.json does not have the content it had when written")
     files = manifest.get("files")
     arrays = files.get("arrays.safetensors") if isinstance(files, dict) and len(files) == 1 else None
@@ -222,6 +223,11 @@ def _read(file: Path, expected: int | None = None) -> bytes:
     if len(content) != found.st_size:
         raise _altered(file.parent, f"{file.name} changed while it was read")
     return content
+
+
+def _written(manifest: Mapping[str, Any]) -> str:
+    """model.json to the letter: anything else, were it blanks, is not what was written."""
+    return json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "patients.csv"
-    clinic(1500).write_csv(path)
+    clinic(3000).write_csv(path)
     return path
 
 
@@ -40,11 +40,11 @@ def test_from_csv_to_verified_release(
     synthetic = proband.read(release / "synthetic.csv", proband.Schema.load(release / "schema.toml"))
     assert synthetic.mark is not None
     frame = synthetic.frame
-    assert frame.height == 1500
+    assert frame.height == 3000
     assert frame.filter((pl.col("ward") == "surgery") != (pl.col("building") == "north")).height == 0
     assert frame.filter(pl.col("diastolic_mmhg") > pl.col("systolic_mmhg")).height == 0
     assert frame.filter(pl.col("lactate_measured") != pl.col("lactate_mmol_l").is_not_null()).height == 0
-    assert not set(frame["patient_id"]) & {f"P{i:05d}" for i in range(1500)}
+    assert not set(frame["patient_id"]) & {f"P{i:05d}" for i in range(3000)}
 
     again = tmp_path / "again"
     assert command(monkeypatch, *words, "--out", again) == 0
@@ -72,8 +72,8 @@ def test_step_by_step_with_a_condition(data: Path, tmp_path: Path, monkeypatch: 
     parts, model = tmp_path / "parts", tmp_path / "model"
     assert command(monkeypatch, "split", data, "--out", parts, "--seed", 3) == 0
     ids = [set(proband.read(parts / f"{n}.parquet").patients) for n in ("train", "holdout", "reference")]
-    assert [len(s) for s in ids] == [900, 300, 300]
-    assert len(set.union(*ids)) == 1500
+    assert [len(s) for s in ids] == [1800, 600, 600]
+    assert len(set.union(*ids)) == 3000
     assert command(monkeypatch, "fit", parts / "train.parquet", "--schema", parts / "schema.toml", "--out", model) == 0
     where = "age BETWEEN 60 AND 70 AND sex = 'F' AND smoker = 'yes'"
     for name in ("one.csv", "two.csv"):

@@ -122,13 +122,13 @@ def average(averaged: nn.Module, current: nn.Module, keep: float) -> None:
         old.lerp_(new, 1 - keep)
 
 
-def shuffled(real: Tensor, size: int, rng: torch.Generator, given: Callable[[Tensor], Tensor] | None = None) -> Iterator[Pairs]:
+def shuffled(real: Tensor, size: int, rng: torch.Generator) -> Iterator[Pairs]:
     """Endless batches of `size` examples (all of them when there are fewer), in a new random order each time through."""
     size = min(size, len(real))
     while True:
         for rows in torch.randperm(len(real), generator=rng).split(size):
             if len(rows) == size:
-                yield Pairs(real[rows], given(real[rows]) if given else None)
+                yield Pairs(real[rows])
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from proband.synthesizers.drawing import draw, marked
 
 _TREE_PATIENTS = 20_000  # rows a tree sees at most: more make it slower, not better
 _PREDICTORS = 40  # fields a forest looks at: those most associated with its own
+_BANDWIDTH = 0.08  # of the patients: how far apart in rank two numbers still speak for each other
 _SCREENED = 5_000  # rows by which association is judged
 _WAVES = 4  # cosines that describe where in its range a number lies
 _CODE = 12  # numbers that stand for the levels of a category with more levels than `_LEVELS`
@@ -243,9 +244,7 @@ def _grow(
     for _ in range(trees):
         # Each tree is shaped by 80 % of the patients, and its leaves speak for all of them.
         rows = rng.permutation(len(tokens))[: min(_TREE_PATIENTS, int(np.ceil(0.8 * len(tokens))))]
-        grown = DecisionTreeRegressor(
-            min_samples_leaf=leaf_patients, max_features=int(np.ceil(len(predictors) / 2)), random_state=int(rng.integers(2**31))
-        ).fit(seen[rows], wanted[rows])
+        grown = DecisionTreeRegressor(min_samples_leaf=leaf_patients, random_state=int(rng.integers(2**31))).fit(seen[rows], wanted[rows])
         tree = grown.tree_
         last = tree.children_left < 0
         number = np.cumsum(last) - 1
@@ -258,7 +257,7 @@ def _grow(
         parts["right"].append(np.where(last, -1, tree.children_right + nodes))
         parts["leaf"].append(np.where(last, number + leaves, -1))
         nodes, leaves = nodes + len(last), leaves + int(last.sum())
-    joined = sparse.vstack(shares, format="csr")
+    joined = _smoothed(sparse.vstack(shares, format="csr"), described)
     joined.sort_indices()
     whole = {name: np.concatenate(found).astype(np.int32) for name, found in parts.items() if name != "threshold"}
     return Forest(
@@ -271,6 +270,28 @@ def _grow(
         indptr=joined.indptr.astype(np.int32),
         **whole,
     )
+
+
+def _smoothed(shares: Any, field: Field) -> Any:
+    """(leaves, levels): what a leaf says of a number, smoothed over its neighbours: the ratio to the marginal, so heaps stay heaps.
+
+    A patient who is one of twenty in a leaf would otherwise draw that leaf to the very value; in a narrow table, column after
+    column, such rows came out as near copies.
+    """
+    from scipy import sparse
+
+    if not field.numeric or _BANDWIDTH <= 0:
+        return shares
+    marginal = field.counts / max(1, field.counts.sum())
+    known = marginal.copy()
+    known[0] = 0  # missing is no number
+    rank = (np.cumsum(known) - known / 2) / max(known.sum(), 1e-12)
+    kernel = np.maximum(0, 1 - np.abs(rank[:, None] - rank[None, :]) / _BANDWIDTH)
+    kernel[0, :] = kernel[:, 0] = 0
+    kernel[0, 0] = 1
+    scale = np.divide(marginal, marginal @ kernel, out=np.zeros_like(marginal), where=marginal > 0)
+    near = (shares @ sparse.csr_matrix(kernel)) @ sparse.diags(scale)
+    return (sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near).tocsr()
 
 
 def _described(field: Field, seed: int) -> np.ndarray:

@@ -64,4 +64,6 @@ def validate(
     findings += privacy(evidence, seed=seed)
     step(1, 1, "private: attacks", {})
     standard = LIMITS if limits is None else limits
-    return Report(tuple(f.judged(standard.get(f.name)) for f in findings), {**notes, **(context or {})})
+    asked = [f for f in findings if target is not None or f.question != "useful"]  # what was not asked is not judged
+    judged = {f.name: f.judged(standard.get(f.name)) for f in asked}
+    return Report(tuple(judged.get(f.name, f) for f in findings), {**notes, **(context or {})})

@@ -52,22 +52,23 @@ def rules_broken(evidence: Evidence) -> Finding:
 
 
 def format_broken(evidence: Evidence) -> Finding:
-    """Rows with a value of a wrong type, off its grid, beyond its bounds or of an unknown level, that no real record holds."""
+    """Rows with a value of a wrong type, off its grid, beyond its bounds or of an unknown level, that no real record holds.
+
+    The reference is the same for the holdout, beside the other real patients: a few cells of a column may lie off its grid.
+    """
     columns = evidence.train.schema.table.columns
+    real = (evidence.train, evidence.holdout, evidence.reference)
     broken: dict[str, int] = {}
     rows = evidence.synthetic.frame.height
-    any_made = np.zeros(rows, bool)
+    any_made, any_held_out = np.zeros(rows, bool), np.zeros(evidence.holdout.frame.height, bool)
     for column in columns:
-        values = evidence.synthetic.frame[column.name]
-        strange = _strange(column, values)
-        if strange.any():  # what a real record does hold is no breach: a few cells of a column may lie off its grid
-            held = [part.frame[column.name] for part in (evidence.train, evidence.holdout, evidence.reference)]
-            strange = strange & ~values.is_in(pl.concat(held).unique().implode()).fill_null(False).to_numpy()
+        strange = _foreign(column, evidence.synthetic, real)
         if column.name in evidence.refused:
             strange = strange | evidence.refused[column.name]
         if strange.any():
             broken[column.name] = int(strange.sum())
             any_made |= strange
+        any_held_out |= _foreign(column, evidence.holdout, (evidence.train, evidence.reference))
     share = float(any_made.mean()) if rows else 0.0
     worst = sorted(broken, key=lambda name: -broken[name])
     named = ", ".join(f"'{name}' ({broken[name] / rows:.1%})" for name in worst[:3])
@@ -80,9 +81,19 @@ def format_broken(evidence: Evidence) -> Finding:
         if broken
         else "Every value has the form of real ones.",
         interval=(share, share),
-        reference=0.0,
+        reference=float(any_held_out.mean()),
         detail={"columns": [{"name": name, "synthetic": round(broken[name] / rows, 4)} for name in worst]},
     )
+
+
+def _foreign(column: Column, part: Cohort, others: tuple[Cohort, ...]) -> np.ndarray:
+    """Which cells of a column the schema does not allow and no record of `others` holds."""
+    values = part.frame[column.name]
+    strange = _strange(column, values)
+    if not strange.any():
+        return strange
+    held = pl.concat([other.frame[column.name] for other in others]).unique()
+    return strange & ~values.is_in(held.implode()).fill_null(False).to_numpy()
 
 
 def _breaches(part: Cohort) -> tuple[np.ndarray, int]:

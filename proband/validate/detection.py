@@ -18,8 +18,8 @@ _TREES, _FOLDS = 100, 5
 #: Table cells (rows of one side x columns) that one judge reads: 10,000 patients of 50 columns. More sharpen the judge little.
 _CELLS = 500_000
 
-#: Cells that all judges of real against real may read; sets how often it is repeated, from 3 to 10 times.
-_REFERENCE_CELLS = 500_000
+#: Real against real, repeated. It is known to be near a half, and every repeat costs as much as the finding itself.
+_REFERENCES = 4
 
 Step = Callable[[int, int, str, Mapping[str, float]], None]
 
@@ -28,22 +28,21 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
     """`detection_auc` on the values as they are, and `detection_auc_binned` on about 20 codes a column."""
     width = max(len(coded.columns), 1)
     n = min(coded.matched, max(_CELLS // width, 500))
-    repeats = int(np.clip(_REFERENCE_CELLS // (n * width), 3, 10))
     generator = seeds.generator(seed, "detection")
     made, real = coded.synthetic.patients.draw(n, generator), coded.unseen.patients.draw(n, generator)
     found: list[Finding] = []
-    total = 2 * (2 + repeats)
+    total = 2 * (2 + _REFERENCES)
     for name, title, read in (
         ("detection_auc", "Success of a discriminator on the values as they are", matrix),
         ("detection_auc_binned", "Success of a discriminator on values in 20 bins", _binned),
     ):
-        done = len(found) * (2 + repeats)
+        done = len(found) * (2 + _REFERENCES)
         judged, labels, patients = _judge(coded, (coded.synthetic, made), (coded.unseen, real), read, seed=seed, importance=True)
         value = auc(judged.scores, labels)
         draws = bootstrap(_success(judged.scores, labels), patients, seeds.generator(seed, name))
         on_step(done + 1, total, "faithful: discriminator", {"auc": value})
         reference = []
-        for repeat in range(repeats):
+        for repeat in range(_REFERENCES):
             order = seeds.generator(seed, name, repeat).permutation(coded.real.patients.count)
             one, other = ((coded.real, coded.real.patients.rows(half)) for half in (order[:n], order[n : 2 * n]))
             scores, truth, _ = _judge(coded, one, other, read, seed=seeds.integer(seed, name, repeat))
@@ -51,7 +50,7 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
             on_step(done + 2 + repeat, total, "faithful: discriminator", {"auc": reference[-1]})
         rows = coded.train.patients.draw(n, seeds.generator(seed, name, "floor"))
         scores, truth, _ = _judge(coded, (coded.train, rows), (coded.unseen, real), read, seed=seed, shuffle=True)
-        on_step(done + 2 + repeats, total, "faithful: discriminator", {})
+        on_step(done + 2 + _REFERENCES, total, "faithful: discriminator", {})
         importance = judged.importance if judged.importance is not None else np.zeros(width)
         order = np.argsort(-importance, kind="stable")[:10]
         fpr, tpr = roc(judged.scores, labels)

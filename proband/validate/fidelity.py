@@ -49,8 +49,8 @@ def fidelity(evidence: Evidence, *, seed: int, on_step: Step | None = None, code
         "triples": lambda a, b: distances(a.coarse, b.coarse, triples),
         "holes": lambda a, b: np.array([total_variation(*(shares(holes.codes(one.fine), holes.size) for one in (a, b)))]),
         "associations": lambda a, b: np.stack([associations(one.coarse, shown_pairs) for one in (a, b)]),
-        "tails": lambda a, b: _tail_shares(a.part, a.rows, coded, ends),
-        "rare": lambda a, b: _level_shares(a.part, a.rows)[rare],
+        "tails": lambda a, b: np.stack([_tail_shares(one.part, one.rows, coded, ends) for one in (a, b)]),
+        "rare": lambda a, b: np.append(_level_counts(a.part, a.rows)[rare], len(a.rows)),
         "groups": lambda a, b: np.stack([np.append(group.counts(one.part, one.rows), len(one.rows)) for one in (a, b)]),
     }
     found = compare(coded, measures, seed=seed, on_turn=lambda done, total: step(done, total, "faithful: comparing", {}))
@@ -298,48 +298,63 @@ def _tails(coded: Tables, trials: Trials, ends: list[tuple[int, float, float]]) 
     title = "Error of the extremes"
     if not ends:
         return _nothing("tails_error", title, "No number has a tail with enough patients to speak of.")
-    real = _tail_shares(coded.real, np.arange(coded.real.frame.height), coded, ends)
-    worst = int(np.argmax(np.abs(trials.value - real)))
+    made, real = trials.value
+    worst = int(np.argmax(np.abs(made - real)))
     name = f"the {'high' if worst % 2 else 'low'} end of '{coded.names[ends[worst // 2][0]]}'"
     why = f"Patients below the real 1st and above the 99th percentile, too many or too few, relative to their number. Farthest: {name}."
-    return Finding("faithful", "tails_error", title, why=why, **trials.summary(_misplaced(real)))
+    expected = _tail_shares(coded.real, np.arange(coded.real.frame.height), coded, ends).sum()
+    summary = trials.summary(lambda one: float(np.abs(one[0] - one[1]).sum() / expected))
+    return Finding("faithful", "tails_error", title, why=why, **summary)
 
 
-def _misplaced(real: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Summed difference from the shares of all real patients, over the sum of these.
-
-    Few patients are rare, so all real ones, not only a matched sample, say how many there should be.
-    """
-    return lambda one: float(np.abs(one - real).sum() / max(real.sum(), 1e-12))
-
-
-def _level_shares(part: Part, rows: np.ndarray) -> np.ndarray:
+def _level_counts(part: Part, rows: np.ndarray) -> np.ndarray:
+    """How many rows have each level of each discrete column, one after the other."""
     table = part.levels.take(rows)
-    return np.concatenate([shares(row, int(size)) for row, size in zip(table.values, table.sizes, strict=True)] or [np.zeros(0)])
+    counts = [np.bincount(row, minlength=int(size)) for row, size in zip(table.values, table.sizes, strict=True)]
+    return np.concatenate(counts or [np.zeros(0, int)])
 
 
 def _rare_levels(coded: Tables) -> np.ndarray:
-    """Places in `_level_shares` of the levels that few real patients have."""
-    found = _level_shares(coded.real, np.arange(coded.real.frame.height))
+    """Places in `_level_counts` of the levels that few real patients have."""
+    rows = coded.real.frame.height
+    found = _level_counts(coded.real, np.arange(rows)) / rows
     proper = np.concatenate([np.arange(size) >= 2 for size in coded.real.levels.sizes] or [np.zeros(0, bool)])
     return np.flatnonzero(proper & (found >= _RARE[0]) & (found <= _RARE[1]))
 
 
 def _rare(coded: Tables, trials: Trials, rare: np.ndarray) -> Finding:
-    title = "Error of rare levels"
+    """Rare patients misplaced beyond doubt: of each level what is surely lost or surely too much, weighted by its patients."""
+    name, title = "rare_levels_error", "Patients with a rare level who are surely missing or too many"
     if not len(rare):
-        return _nothing("rare_levels_error", title, "No level is held by 0.5 to 5 % of the patients.")
-    real, made = _level_shares(coded.real, np.arange(coded.real.frame.height))[rare], trials.value
-    if real.sum() * coded.matched < 10:
+        return _nothing(name, title, "No level is held by 0.5 to 5 % of the patients.")
+    rows = coded.real.frame.height
+    real = _level_counts(coded.real, np.arange(rows))[rare]  # all real patients: few are rare
+    enough = real / rows * coded.matched >= 10
+    if not enough.any() and real.sum() / rows * coded.matched < 10:
         return Finding(
-            "faithful", "rare_levels_error", title, None, "Rare levels have fewer than ten patients on either side: too few to tell."
+            "faithful", name, title, None, "All rare levels together have fewer than ten patients on either side: too few to tell."
         )
-    missing, inflated = int(np.sum(made == 0)), int(np.sum(made > 2 * real))
+
+    def counts(one: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Synthetic and real patients of each level that has enough, or of all together when none has."""
+        return (one[:-1][enough], real[enough]) if enough.any() else (one[:-1].sum(keepdims=True), real.sum(keepdims=True))
+
+    def misplaced(one: np.ndarray) -> float:
+        made, expected = counts(one)
+        lost = surely_lost(made, expected, int(one[-1]), rows)
+        kept = 1 - surely_lost(expected, made, rows, int(one[-1]))
+        surplus = np.minimum(1 / np.maximum(kept, 1e-12) - 1, 1.0)
+        return float(np.maximum(lost, surplus) @ expected / expected.sum())
+
+    value = misplaced(trials.value)
+    shares_made, shares_real = trials.value[:-1] / trials.value[-1], real / rows
+    absent, inflated = int(np.sum(shares_made == 0)), int(np.sum(shares_made > 2 * shares_real))
     why = (
-        f"Patients with a level that 0.5 to 5 % of real patients have, too many or too few, relative to their number. "
-        f"Of {len(real)} such levels {missing} are absent and {inflated} more than twice as frequent."
+        f"Of {len(real)} levels that 0.5 to 5 % of real patients have, {absent} are absent and {inflated} more than twice as frequent; "
+        f"{value:.0%} of such patients are missing or too many beyond doubt."
     )
-    return Finding("faithful", "rare_levels_error", title, why=why, **trials.summary(_misplaced(real)))
+    # The value is the end of an interval already, as for the groups below.
+    return Finding("faithful", name, title, why=why, **(trials.summary(misplaced, most=1.0) | {"interval": (value, value)}))
 
 
 def _nothing(name: str, title: str, why: str) -> Finding:

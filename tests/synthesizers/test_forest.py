@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
 from proband.cohort import Cohort
+from proband.encode.tables import Field
 from proband.errors import InputError
 from proband.schema import Column, Schema, Table
 from proband.synthesizer import load
-from proband.synthesizers.forest import SequentialForest
+from proband.synthesizers.forest import SequentialForest, _smoothed
 
 
 def table(frame: pl.DataFrame, **kinds: str) -> Cohort:
@@ -44,12 +46,18 @@ def test_dependence_is_learned():
 def test_no_leaf_speaks_for_a_few(cohort):
     model = SequentialForest(leaf_patients=15).fit(cohort, seed=1)
     for forest in model._forests.values():
-        # A share is patients of the token / patients of the leaf, and 80 % of the patients shaped the tree.
-        assert forest.data.min() >= 1 / len(cohort)
-        largest_count = 1 / np.array([forest.data[a:b].min() for a, b in zip(forest.indptr[:-1], forest.indptr[1:], strict=True)])
         assert np.allclose(np.add.reduceat(forest.data, forest.indptr[:-1]), 1)
         assert len(forest.indptr) - 1 <= model.trees * len(cohort) / 15
-        assert largest_count.min() >= 1
+
+
+def test_a_leaf_does_not_draw_a_number_to_one_patient():
+    # Token 0 is missing, then thirty numbers of a hundred patients each and a heap of three thousand.
+    field = Field("x", 32, True, np.array([500, *[100] * 30, 3000]))
+    leaves = sparse.csr_matrix(np.eye(32)[[10, 31, 0]])  # three leaves that know one token only
+    one, heap, missing = _smoothed(leaves, field).toarray()
+    assert one.sum() == pytest.approx(1) and one[10] < 0.3 and one[9] == pytest.approx(one[11]) and one[9] > 0.1 and one[0] == 0
+    assert heap[31] > 0.9, "a heap is many patients, and stays"
+    assert missing[0] == 1
 
 
 def test_workers_change_nothing(cohort):

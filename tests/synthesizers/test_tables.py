@@ -31,14 +31,14 @@ def two_columns(rows=1200, seed=0):
 @pytest.fixture
 def quick(monkeypatch):
     """A short game; how many rounds a minute holds is tested on its own."""
-    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout: round(30 * minutes))
+    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout, rows: round(30 * minutes))
 
 
 @pytest.fixture(scope="module")
 def learned():
     """A model of `two_columns` after 300 rounds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "steps_in", lambda minutes, layout: 300)
+        patch.setattr(tables, "steps_in", lambda minutes, layout, rows: 300)
         return TableGAN().fit(two_columns(), seed=0)
 
 
@@ -55,7 +55,7 @@ def test_it_learns_what_independent_columns_miss(learned):
 
 
 def test_before_the_game_columns_are_independent_with_the_right_shares(monkeypatch):
-    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout: 1)
+    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout, rows: 1)
     made = TableGAN().fit(two_columns(), seed=0).sample(4000, seed=1).frame
     assert (made["sick"] == "yes").mean() == pytest.approx(0.4, abs=0.05)
     wrong = made.drop_nulls().select((pl.col("marker") > 20) != (pl.col("sick") == "yes")).to_series().mean()
@@ -164,9 +164,16 @@ def test_identifiers_alone_teach_nothing():
 
 def test_minutes_give_rounds_by_a_fixed_sum():
     narrow, wide = tables.Layout((10,) * 10, (0,) * 10), tables.Layout((10,) * 100, (0,) * 100)
-    assert tables.steps_in(2, narrow) == pytest.approx(2 * tables.steps_in(1, narrow), abs=1)
-    assert tables.steps_in(2, narrow) > tables.steps_in(2, wide) > 100
-    assert tables.steps_in(1e-9, wide) == 1
+    many = 1_000_000
+    assert tables.steps_in(2, narrow, many) == pytest.approx(2 * tables.steps_in(1, narrow, many), abs=1)
+    assert tables.steps_in(2, narrow, many) > tables.steps_in(2, wide, many) > 100
+    assert tables.steps_in(1e-9, wide, many) == 1
+
+
+def test_a_small_table_is_not_played_by_heart():
+    layout = tables.Layout((10,) * 10, (0,) * 10)
+    assert tables.steps_in(60, layout, 2560) == 10 * tables.PASSES  # a pass is ten batches of 256
+    assert tables.steps_in(60, layout, 50) == tables.FEWEST_ROUNDS
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])

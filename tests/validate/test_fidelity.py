@@ -26,7 +26,7 @@ N = 400
 @pytest.fixture(autouse=True)
 def _few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of the findings does not depend on how hard the discriminator tries."""
-    monkeypatch.setattr(detection, "_REFERENCE_CELLS", 1)
+    monkeypatch.setattr(detection, "_REFERENCES", 1)
     monkeypatch.setattr(detection, "_TREES", 10)
     monkeypatch.setattr(detection, "_FOLDS", 2)
 
@@ -174,6 +174,7 @@ def test_validate_reads_files_and_frames_alike(parts: list[Cohort], tmp_path: Pa
     assert by_path.context["sizes"] == {"train": 2 * N, "holdout": N // 2, "reference": N // 2, "synthetic": N}
     assert by_path.context["subject"]["file"] == "synthetic.csv"
     assert {f.name for f in by_path.findings if f.limit} == {"columns_distance"}
+    assert all(f.limit is None for f in validate(*frames[:2], frames[3]).findings if f.question == "useful")
     by_frame = validate(*(frames[at].to_pandas() for at in (0, 1, 3)), limits=limits)
     assert [f.value for f in by_path.findings] == [f.value for f in by_frame.findings]
 
