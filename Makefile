@@ -1,4 +1,4 @@
-# make demo     real patients in, a signed synthetic release and its report out     (QUICK=1: a third of the patients; OUT=folder)
+# make demo     real patients in, a signed synthetic release and its report out     (QUICK=1: half of the patients  ; OUT=folder)
 # make test     the tests                                                           (SLOW=1: the slow ones too; ARGS="-k forest")
 # make lint     style, format and types
 # make clean    remove the environment and the demo's release

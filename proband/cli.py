@@ -27,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INTERRUPTED = "Interrupted. Nothing was left half-written."
+
 Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz or .parquet.")]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
@@ -42,13 +44,14 @@ Purpose = Annotated[str, typer.Option(help="What the release is for, in a senten
 def run() -> int:
     """Run the command line; the exit code."""
     try:
-        return app(standalone_mode=False) or 0  # a command that raises typer.Exit has its code returned here
+        code = app(standalone_mode=False) or 0  # a command that raises typer.Exit has its code returned here
+        return _complain(INTERRUPTED, 2) if code == 130 else code  # 130: the command line caught Ctrl-C itself
     except errors.NotReleasable as no:
         return _complain(str(no), 1)
     except errors.ProbandError as wrong:
         return _complain(str(wrong), 2)
     except typer.Abort:
-        return _complain("Interrupted. Nothing was left half-written.", 2)
+        return _complain(INTERRUPTED, 2)
     except OSError as wrong:
         return _complain(f"{wrong.strerror or wrong}{f': {wrong.filename}' if wrong.filename else ''}. Nothing was left half-written.", 2)
     except MemoryError:
@@ -62,7 +65,7 @@ def run() -> int:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A third of the patients.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Half of the patients.")] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

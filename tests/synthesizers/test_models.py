@@ -25,7 +25,7 @@ def rewritten(path: Path, **changes: object) -> None:
     """model.json with other content and a checksum that fits it, as an attacker would write it."""
     manifest = json.loads((path / "model.json").read_text()) | changes
     manifest["checksum"] = synthesizer._checksum(manifest)
-    (path / "model.json").write_text(json.dumps(manifest))
+    (path / "model.json").write_text(synthesizer._written(manifest))
 
 
 def test_there_and_back(model):
