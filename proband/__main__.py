@@ -1,5 +1,6 @@
 """The command `proband`, also `python -m proband`. An interrupt at any moment, even while loading, ends in one line."""
 
+import os
 import sys
 
 
@@ -7,10 +8,16 @@ def main() -> None:
     try:
         from proband.cli import run
 
-        sys.exit(run())
+        code = run()
     except KeyboardInterrupt:
         print("Interrupted. Nothing was left half-written.", file=sys.stderr)
-        sys.exit(2)
+        code = 2
+    if code == 2:
+        # Python would end by the signal itself when Ctrl-C came while it ran code from a string, as dataclasses do, though it was caught.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

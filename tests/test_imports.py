@@ -210,7 +210,7 @@ def test_importing_proband_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], []])
 def test_asking_for_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    run = f"sys.argv = ['proband', *{arguments!r}]\nfrom proband.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    run = f"sys.argv = ['proband', *{arguments!r}]\nfrom proband.cli import run\nrun()"
     assert loaded_after(run) & SLOW_TO_LOAD == set()
 
 

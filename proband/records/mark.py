@@ -90,7 +90,7 @@ def is_synthetic(path: str | Path) -> bool:
 def _parquet_mark(path: Path) -> Mark | None:
     try:
         return from_text(pl.read_parquet_metadata(path), f"File '{path}'")
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(f"File '{path}' cannot be read as Parquet: {str(error).splitlines()[0]}. Copy or export it again.") from error
 
 

@@ -135,7 +135,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
         raise InputError(f"File '{path}' is empty (0 bytes). Check the export.")
     try:
         frame = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(f"File '{path}' cannot be read as Parquet: {str(error).splitlines()[0]}. Copy or export it again.") from error
     if "" in frame.columns:
         raise InputError(f"File '{path}': column {frame.columns.index('') + 1} has no name. Name it.")
