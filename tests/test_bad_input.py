@@ -135,7 +135,7 @@ def test_unknown_words(tmp_path: Path, refused: Callable[..., str]) -> None:
     data = table(tmp_path / "p.csv")
     assert "nosuch" in refused("fit", data, "--synthesizer", "nosuch", "--out", "model")
     assert "nosuch" in refused("synthesize", data, "--policy", "nosuch", "--out", "release")
-    assert "minutes" in refused("fit", data, "--minutes", "2", "--out", "model")
+    assert "minutes" in refused("fit", data, "--synthesizer", "forest", "--minutes", "2", "--out", "model")
     assert "--nosuch" in refused("fit", data, "--nosuch", "--out", "model")
     assert "nosuch" in refused("nosuch")
 

@@ -13,13 +13,13 @@ import proband
 
 #: A part may import the parts to its left, and itself.
 ORDER = [
-    *["errors", "seeds", "stats", "schema", "cohort", "records", "encode", "game", "privacy"],
-    *["synthesizer", "synthesizers", "contract", "validate", "release", "uses", "pipeline", "cli", "__main__"],
+    *["errors", "seeds", "cost", "stats", "schema", "cohort", "records", "encode", "game", "privacy"],
+    *["synthesizer", "synthesizers", "contract", "validate", "release", "uses", "compare", "pipeline", "cli", "__main__"],
 ]
 #: Parts that may import less than all that stands to their left.
 ONLY = {
     "stats": {"errors", "seeds", "stats"},  # knows arrays
-    "game": {"errors", "seeds", "game"},  # knows tensors
+    "game": {"errors", "seeds", "stats", "game"},  # knows tensors and arrays
     "validate": set(ORDER[: ORDER.index("validate") + 1]) - {"game", "synthesizers", "contract"},  # the judge cannot see the maker
     "release": set(ORDER[: ORDER.index("release") + 1]) - {"game", "synthesizers", "contract"},
 }

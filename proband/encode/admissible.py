@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Constraint:
     """A rule (unknown is no breach) or a part of a condition (unknown does not satisfy it).
 
     columns   what its text names; fields: the fields that decide it
+    groups    (groups,) of a column of many levels, those within which some level satisfies it: what is asked of the first step alone
     """
 
     text: str
@@ -33,6 +34,7 @@ class Constraint:
     fields: frozenset[int]
     condition: bool
     expression: pl.Expr
+    groups: np.ndarray | None = None
 
     def judge(self, frame: pl.DataFrame) -> np.ndarray:
         """(rows,) True where it holds."""
@@ -47,11 +49,9 @@ def constraints(encoder: TableEncoder, where: str | None) -> list[Constraint]:
     """The rules that no structure honours, and the conjuncts of `where`. InputError when `where` makes no sense for this table."""
     table = encoder.schema.table
     found = [_constraint(encoder, text, condition=False) for text in encoder.rules]
-    if where is None:
-        return found
-    if not isinstance(where, str) or not where.strip():
+    if where is not None and (not isinstance(where, str) or not where.strip()):
         raise InputError(f"where = {where!r} is not a condition. Write it like: age >= 80 AND sex = 'F', or leave it out.")
-    for text in sql.conjuncts(where):
+    for text in sql.conjuncts(where) if where is not None else ():
         sql.check(text, table)
         for name in sorted(sql.columns(text, table)):
             if table[name].kind == "identifier":
@@ -59,7 +59,7 @@ def constraints(encoder: TableEncoder, where: str | None) -> list[Constraint]:
                     f"where names {name!r}, an identifier, which is made anew for every synthetic patient. Take it out of the condition."
                 )
         found.append(_constraint(encoder, text, condition=True))
-    return found
+    return found + [first for constraint in found for first in _first_step(encoder, constraint)]
 
 
 def _constraint(encoder: TableEncoder, text: str, *, condition: bool) -> Constraint:
@@ -67,12 +67,28 @@ def _constraint(encoder: TableEncoder, text: str, *, condition: bool) -> Constra
     return Constraint(text, names, encoder.reads(names), condition, sql.expression(text, encoder.schema.table))
 
 
+def _first_step(encoder: TableEncoder, constraint: Constraint) -> list[Constraint]:
+    """What a constraint on one column of many levels asks of its group, which is drawn first: some level of it must do."""
+    book = encoder.books[min(constraint.fields)] if constraint.fields else None
+    if book is None or book.levels is None or len(book.levels.sizes) == 1 or constraint.columns != {book.column.name}:
+        return []
+    steps = np.concatenate([np.zeros((1, 2), np.int32), book.levels.tokens])  # missing, and every level
+    levels = pl.DataFrame({book.column.name: book.levels.decode([steps[:, 0], steps[:, 1]])})
+    groups = np.zeros(book.size, bool)
+    groups[steps[constraint.judge(levels), 0]] = True
+    return [replace(constraint, fields=frozenset({min(constraint.fields)}), groups=groups)]
+
+
 def judged(encoder: TableEncoder, closed: list[Constraint], codes: Mapping[int, tuple[np.ndarray, np.ndarray]], rows: int) -> np.ndarray:
     """(rows,) True where every constraint of `closed` holds, for codes (tokens, offsets) of the fields they read."""
     if not closed or not rows:
         return np.ones(rows, bool)
-    frame = encoder.frame(sorted(frozenset().union(*(c.columns for c in closed))), codes.__getitem__, rows)
-    return np.logical_and.reduce([c.judge(frame) for c in closed])
+    found = [c.groups[codes[min(c.fields)][0]] for c in closed if c.groups is not None]
+    whole = [c for c in closed if c.groups is None]
+    if whole:
+        frame = encoder.frame(sorted(frozenset().union(*(c.columns for c in whole))), codes.__getitem__, rows)
+        found += [c.judge(frame) for c in whole]
+    return np.logical_and.reduce(found)
 
 
 @dataclass(frozen=True)
@@ -129,7 +145,7 @@ def row_candidates(
     `codes` finds (tokens, offsets) of the fields already drawn.
     """
     book = encoder.books[field]
-    if book.numbers is None:
+    if book.numbers is None or (book.pair is not None and book.pair.lawful):
         return np.zeros((rows, 0), np.int32), np.zeros((rows, 0)), _NARROW
     table = encoder.schema.table
     base = to_numbers(encoder.frame([book.pair.base], codes, rows).to_series()) if book.pair else None
@@ -149,11 +165,10 @@ def row_candidates(
         if told is not None and told.pair is not None and told.numbers is not None and told.pair.base == book.column.name:
             tokens, offsets = codes(encoder.index[name])
             relative = np.full(rows, np.nan)
-            known = (tokens >= 1) & (tokens <= told.numbers.levels)
+            known = (tokens >= 1) & (tokens < told.split)
             relative[known] = told.numbers.decode(tokens[known] - 1, offsets[known])
-            for value in named_values(closed, told.column):
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    wanted.append(value - relative if told.pair.form == "gap" else np.where(relative > 0, value / relative, np.nan))
+            constant = told.pair.constant(None if told.pair.group is None else codes(encoder.index[told.pair.group])[0], rows)
+            wanted += [told.pair.base_of(np.full(rows, value), relative, constant) for value in named_values(closed, told.column)]
     found = [encoder.place(field, value, base) for value in wanted]
     if not found:
         return np.zeros((rows, 0), np.int32), np.zeros((rows, 0)), _NARROW

@@ -1,53 +1,100 @@
-"""Ordered pairs: a column told by its distance from another, so that low <= high holds whatever is drawn."""
+"""Columns told by another: by the distance from it, so that low <= high holds whatever is drawn, or by a law, which leaves none."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
-from proband.encode.numbers import Numbers, physical_bounds, significant, to_numbers
+from proband.encode.anonymous import significant
+from proband.encode.numbers import Numbers, to_numbers
 from proband.schema import Column
 from proband.schema import rules as sql
 
+LAWS = ("power", "multiple", "difference")
+
 
 class Pair(NamedTuple):
-    """A column told relative to `base`: base + gap with gap >= 0, or base * share with share in [0, 1]."""
+    """A column told relative to `base`.
+
+    gap, share                   base + gap with gap >= 0, or base * share with share in [0, 1]; `strict`: never equal to the base
+    power, multiple, difference  base ** k, base * k, base + k, with a k for each level of the column `group`
+    constants                    of a law: k by the token of the group, None where it does not hold; one entry when there is no group
+    """
 
     base: str
-    form: Literal["gap", "share"]
-    strict: bool
+    form: Literal["gap", "share", "power", "multiple", "difference"]
+    strict: bool = False
+    group: str | None = None
+    constants: tuple[float | None, ...] = ()
+
+    @property
+    def lawful(self) -> bool:
+        """Whether the base says all, so that only presence is drawn."""
+        return self.form in LAWS
+
+    def constant(self, tokens: np.ndarray | None, rows: int) -> np.ndarray:
+        """(rows,) the law's k for the group's tokens, NaN where there is none; zeros for a distance."""
+        if not self.lawful:
+            return np.zeros(rows)
+        constants = np.array([np.nan if k is None else k for k in self.constants])
+        return np.full(rows, constants[0]) if self.group is None or tokens is None else constants[tokens]
+
+    def told(self, base: np.ndarray, constant: np.ndarray) -> np.ndarray:
+        """(rows,) whether base and constant are known, so that the column is told by them."""
+        return ~np.isnan(base) & ~np.isnan(constant)
+
+    def relative(self, values: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """The gaps or shares of `values` (float64, NaN for missing) to those of the base column; nothing (0) for a law."""
+        if self.lawful:
+            return np.zeros(len(values))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return significant(values - base if self.form == "gap" else np.where(base > 0, values / base, 1.0))
+
+    def absolute(self, relative: np.ndarray, base: np.ndarray, constant: np.ndarray) -> np.ndarray:
+        """The inverse of `relative`, not settled on the column's values yet."""
+        if self.form == "gap":
+            return base + relative
+        return base * relative if self.form == "share" else by_law(self.form, base, constant)
+
+    def base_of(self, values: np.ndarray, relative: np.ndarray, constant: np.ndarray) -> np.ndarray:
+        """The base that gives `values` at this gap, share or constant; NaN where there is none."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.form in ("gap", "difference"):
+                return values - (relative if self.form == "gap" else constant)
+            if self.form == "share":
+                return np.where(relative > 0, values / relative, np.nan)
+            return by_law(self.form, values, 1 / constant)
+
+    def limits(self, base: np.ndarray, column: Column) -> tuple[Any, Any]:
+        """What the column must lie between, given the base."""
+        if self.lawful:
+            return -np.inf, np.inf
+        up = self.form == "gap"
+        if self.strict and column.grid is None and column.kind == "number":
+            base = np.nextafter(base, np.inf if up else -np.inf)
+        elif self.strict:
+            base = base + (1.0 if column.grid is None else column.grid.step) * (1 if up else -1)
+        return (base, np.inf) if up else (-np.inf, base)
 
 
-def relative_to(values: np.ndarray, base: np.ndarray, pair: Pair) -> np.ndarray:
-    """The gaps or shares of `values` (float64, NaN for missing) to those of the base column."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return significant(values - base if pair.form == "gap" else np.where(base > 0, values / base, 1.0))
+def by_law(form: str, base: np.ndarray, constant: np.ndarray | float) -> np.ndarray:
+    """base ** k, base * k or base + k; NaN where that is no number."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        found = np.power(base, constant) if form == "power" else base * constant if form == "multiple" else base + constant
+    return np.where(np.isfinite(found), found, np.nan)
 
 
-def absolute(relative: np.ndarray, base: np.ndarray, column: Column, pair: Pair) -> np.ndarray:
-    """base + gap or base * share, on the column's grid and within its bounds, and on the right side of the base."""
-    gap = pair.form == "gap"
-    found = base + relative if gap else base * relative
-    found = significant(found) if column.grid is None else column.grid.snap(found)
-    low, high = physical_bounds(column)
-    found = np.clip(found, low, high)
-    found = np.maximum(found, base) if gap else np.minimum(found, base)
-    if pair.strict:
-        step = (1.0 if column.grid is None else column.grid.step) * (1 if gap else -1)
-        touched = found == base
-        if column.grid is None and column.kind == "number":
-            found = np.where(touched, np.nextafter(found, found + step), found)
-        else:
-            found = np.where(touched, column.grid.snap(found + step) if column.grid else found + step, found)
-    return found
+def pairs_of(
+    texts: list[str], drawn: dict[str, Column], cohort: Cohort, laws: dict[str, Pair] | None = None
+) -> tuple[dict[str, Pair], list[str]]:
+    """For each column at most one pair it is told by, without circles; and the rules that no pair honours.
 
-
-def pairs_of(texts: list[str], drawn: dict[str, Column], cohort: Cohort) -> tuple[dict[str, Pair], list[str]]:
-    """For each column at most one pair it is told by, without circles; and the rules that no pair honours."""
-    pairs: dict[str, Pair] = {}
+    `laws` are kept: what the order of a column and its base leaves open is then for the mask.
+    """
+    pairs = dict(laws or {})
     rest = []
     for text in texts:
         found = sql.ordering(text, cohort.schema.table)
@@ -60,7 +107,7 @@ def pairs_of(texts: list[str], drawn: dict[str, Column], cohort: Cohort) -> tupl
             rest.append(text)
             continue
         target = found.high if pair.form == "gap" else found.low
-        if target in pairs or target in _bases(pair.base, pairs):
+        if target in pairs or target in bases(pair.base, pairs):
             rest.append(text)
         else:
             pairs[target] = pair
@@ -94,15 +141,16 @@ def _keeps_heaps(pair: Pair, target: np.ndarray, base: np.ndarray, column: Colum
     A synthesizer never conditions on the base exactly. US cigarette taxes of two years are a few dozen pairs of numbers: told as a
     share of the other year, which is right for every training patient, a share of the wrong state gives a tax that no state had.
     """
-    atoms = Numbers.learn(target, None)
-    heaps = atoms.values[~atoms.binned[atoms.token]]
+    own = Numbers.learn(target, column.grid, held_by=1)
+    heaps = own.values[~own.binned[own.token]]
     order = np.argsort(base, kind="stable")
-    others = np.roll(relative_to(target, base, pair)[order], len(order) // 20)
-    made = absolute(others, base[order], column, pair)
+    others = np.roll(pair.relative(target, base)[order], len(order) // 20)
+    made = own.settle(pair.absolute(others, base[order], np.zeros(len(base))), *pair.limits(base[order], column))
     return bool(np.isin(made, heaps).mean() >= np.isin(target, heaps).mean() - 0.1)
 
 
-def _bases(name: str, pairs: dict[str, Pair]) -> set[str]:
+def bases(name: str, pairs: dict[str, Pair]) -> set[str]:
+    """`name` and the columns that it is told by, through others."""
     seen = {name}
     while name in pairs:
         name = pairs[name].base

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
-from proband.encode.numbers import Numbers, from_numbers, grid_of, to_numbers
-from proband.encode.pairs import Pair, absolute, pairs_of, relative_to
+from proband.encode.books import Book, level_books, number_book
+from proband.encode.laws import laws_of
+from proband.encode.levels import Levels
+from proband.encode.numbers import HELD_BY, from_numbers, to_numbers
+from proband.encode.pairs import Pair, pairs_of
+from proband.encode.together import check, compatible
 from proband.errors import InputError
-from proband.schema import Column, Grid, Schema
+from proband.schema import Schema
 from proband.schema import rules as sql
 
 #: How the codes of a field are found: field index -> (tokens, offsets), both of shape (rows,).
@@ -23,11 +27,11 @@ Lookup = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Field:
-    """One thing to draw for a patient: a column, or its distance from another column.
+    """One thing to draw for a patient: a column, its distance from another column, or one of the two steps of many levels.
 
     levels   number of tokens; token 0 means missing
     numeric  whether tokens 1.. are in the order of the values
-    counts   training patients per token, (levels,)
+    counts   training rows per token, (levels,)
     """
 
     name: str
@@ -47,38 +51,18 @@ class Codes:
         return len(self.tokens)
 
 
-class Book(NamedTuple):
-    """How one column becomes tokens 1..: words for levels, numbers otherwise.
-
-    With a pair, `numbers` describes the gap or share, and `alone` (tokens after those) the values of patients whose
-    base column is missing.
-    """
-
-    column: Column
-    levels: tuple[str | bool, ...] | None = None
-    numbers: Numbers | None = None
-    pair: Pair | None = None
-    alone: Numbers | None = None
-
-    @property
-    def size(self) -> int:
-        """Tokens, missing included."""
-        if self.levels is not None:
-            return 1 + len(self.levels)
-        return 1 + sum(part.levels for part in (self.numbers, self.alone) if part is not None)
-
-
 @dataclass(frozen=True)
 class TableEncoder:
     """Rows of one schema as tokens and offsets, and back.
 
     Identifiers are dropped and made anew; columns that a rule defines are recomputed; the second column of a rule
     low <= high becomes a gap (or a share, where the larger is positive and the smaller not negative), so that the rule
-    holds by construction; every other column keeps its values, exactly, with missing as token 0.
+    holds by construction; a column that follows from another by a law within the levels of a third keeps its presence only;
+    a column of many levels is told in two steps. A value that at least two patients hold comes back exactly, any other as the
+    nearest that may be told, missing as token 0.
 
     >>> encoder = TableEncoder.fit(cohort)                                              # doctest: +SKIP
-    >>> encoder.decode(encoder.encode(cohort.frame)).drop("id").equals(cohort.frame.drop("id"))  # doctest: +SKIP
-    True
+    >>> encoder.decode(encoder.encode(cohort.frame))                                    # doctest: +SKIP
     """
 
     schema: Schema
@@ -89,8 +73,11 @@ class TableEncoder:
     prefix: str
 
     @staticmethod
-    def fit(cohort: Cohort) -> TableEncoder:
-        """Learn tokens from the training patients. InputError for free text, an empty cohort, or a rule that cannot be honoured."""
+    def fit(cohort: Cohort, *, held_by: int = HELD_BY) -> TableEncoder:
+        """Learn tokens from the training patients. InputError for free text, an empty cohort, or a rule that cannot be honoured.
+
+        held_by   patients who must hold a value or a level for it to be told; with 1 every row comes back as it was
+        """
         table, frame = cohort.schema.table, cohort.frame
         if not frame.height:
             raise InputError("The cohort holds no rows, so there is nothing to learn. Bring at least a few hundred patients.")
@@ -100,11 +87,27 @@ class TableEncoder:
                     f"Column {column.name!r} is free text, which may name people. Delete it, or make it a category in the schema."
                 )
         derived, rest = _derived(cohort)
-        drawn = [c for c in table.columns if c.kind != "identifier" and c.name not in derived]
-        pairs, rest = pairs_of(rest, {c.name: c for c in drawn}, cohort)
-        encoder = TableEncoder(
-            cohort.schema, tuple(_book(c, frame, pairs.get(c.name), table) for c in drawn), (), derived, (), _prefix(cohort)
-        )
+        drawn = {c.name: c for c in table.columns if c.kind != "identifier" and c.name not in derived}
+        patients = None if table.key is None else frame[table.key].rank("dense").cast(pl.Int64).to_numpy()
+        levels = {name: Levels.learn(c, frame[name], patients, held_by) for name, c in drawn.items() if c.discrete}
+        laws = laws_of(frame, drawn, levels) if held_by > 1 else {}
+        pairs, rest = pairs_of(rest, drawn, cohort, laws)
+        books: dict[str, Book] = {}
+        told: dict[str, np.ndarray] = {}  # the values of numbers as they come back from their own codes, for what they tell
+        for name in _in_turn([name for name, c in drawn.items() if not c.discrete], pairs):
+            values, pair = to_numbers(frame[name]), pairs.get(name)
+            base = constant = base_book = None
+            if pair is not None:
+                group = levels[pair.group].encode(frame[pair.group])[:, 0] if pair.group is not None else None
+                base, constant, base_book = told[pair.base], pair.constant(group, frame.height), books[pair.base]
+            books[name] = number_book(
+                drawn[name], values, patients, pair=pair, base=base, constant=constant, base_book=base_book, held_by=held_by
+            )
+            if any(other.base == name for other in pairs.values()):
+                tokens, offsets = books[name].place(values, base, constant)
+                told[name] = books[name].values(tokens, offsets.astype(np.float32), base, constant)
+        every = tuple(book for name, c in drawn.items() for book in (level_books(c, levels[name]) if c.discrete else (books[name],)))
+        encoder = TableEncoder(cohort.schema, every, (), derived, (), _prefix(cohort))
         codes = encoder.encode(frame)
         counts = tuple(np.bincount(codes.tokens[:, i], minlength=book.size) for i, book in enumerate(encoder.books))
         bounds = _bounds_of_derived(derived, frame, encoder)
@@ -114,41 +117,34 @@ class TableEncoder:
     def fields(self) -> tuple[Field, ...]:
         """What is drawn for every patient, in the schema's order."""
         return tuple(
-            Field(b.column.name if b.pair is None else f"{b.column.name} {b.pair.form} {b.pair.base}", b.size,
-                  b.column.kind not in ("category", "boolean"), counts)
-            for b, counts in zip(self.books, self.counts, strict=True)
-        )  # fmt: skip
+            Field(book.name, book.size, book.column.kind not in ("category", "boolean") and book.step == 0, counts)
+            for book, counts in zip(self.books, self.counts, strict=True)
+        )
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Column name -> the field that draws it (derived columns and identifiers have none)."""
-        return {book.column.name: i for i, book in enumerate(self.books)}
+        """Column name -> the first field that draws it (derived columns and identifiers have none)."""
+        return {book.column.name: i for i, book in enumerate(self.books) if book.step == 0}
 
     def encode(self, frame: pl.DataFrame) -> Codes:
         """Codes of the rows of `frame` (a Cohort's frame). InputError for a level that the schema does not have."""
         tokens = np.zeros((frame.height, len(self.books)), np.int32)
         offsets = np.full((frame.height, len(self.books)), 0.5, np.float32)
-        for i, book in enumerate(self.books):
-            if book.levels is not None:
-                tokens[:, i] = _level_tokens(frame[book.column.name], book)
-            else:
-                base = to_numbers(frame[book.pair.base]) if book.pair else None
-                tokens[:, i], offsets[:, i] = self.place(i, to_numbers(frame[book.column.name]), base)
+        for name, i in self.index.items():
+            if (levels := self.books[i].levels) is not None:
+                tokens[:, i : i + len(levels.sizes)] = levels.encode(frame[name])
+        lookup: Lookup = lambda i: (tokens[:, i], offsets[:, i])  # noqa: E731
+        memo: dict[str, np.ndarray] = {}
+        for name in _in_turn([book.column.name for book in self.books if book.levels is None], self._pairs):
+            i = self.index[name]
+            base, constant = self._told_by(i, lookup, frame.height, memo)
+            tokens[:, i], offsets[:, i] = self.books[i].place(to_numbers(frame[name]), base, constant)
         return Codes(tokens, offsets)
 
     def place(self, field: int, values: np.ndarray, base: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and offsets (float64) of physical values of a number column; NaN is missing. `base`: values of the pair's other column."""
-        book = self.books[field]
-        tokens, offsets = np.zeros(len(values), np.int32), np.full(len(values), 0.5)
-        told = ~np.isnan(values) if base is None else ~np.isnan(values) & ~np.isnan(base)
-        measured = values if book.pair is None or base is None else relative_to(values, base, book.pair)
-        start = 1
-        for part, rows, numbers in ((book.numbers, told, measured), (book.alone, ~np.isnan(values) & ~told, values)):
-            if part is not None and part.levels:
-                found = part.encode(numbers[rows])
-                tokens[rows], offsets[rows] = start + found[0], found[1]
-                start += part.levels
-        return tokens, offsets
+        """Tokens and offsets (float64) of physical values of a number column; NaN is missing. `base`: values of the column that a gap
+        or share is told by."""
+        return self.books[field].place(values, base, None if base is None else np.zeros(len(values)))
 
     def decode(self, codes: Codes) -> pl.DataFrame:
         """All columns of the schema, in order and of its types; identifiers fresh, derived columns recomputed."""
@@ -169,7 +165,7 @@ class TableEncoder:
             else:
                 book = self.books[self.index[column.name]]
                 if book.levels is not None:
-                    found[column.name] = _level_series(lookup(self.index[column.name])[0], book)
+                    found[column.name] = book.levels.decode([lookup(i)[0] for i in self._steps(column.name)])
                 else:
                     found[column.name] = from_numbers(self._values(column.name, lookup, memo), column)
         frame = pl.DataFrame(found) if found else pl.DataFrame({"row": np.zeros(rows)})
@@ -181,20 +177,27 @@ class TableEncoder:
     def _values(self, name: str, lookup: Lookup, memo: dict[str, np.ndarray]) -> np.ndarray:
         """Physical values (NaN for missing) of a number column; `memo` keeps the bases that several columns share."""
         if name not in memo:
-            book = self.books[self.index[name]]
-            tokens, offsets = lookup(self.index[name])
-            values = np.full(len(tokens), np.nan)
-            assert book.numbers is not None
-            split = 1 + book.numbers.levels
-            told = (tokens >= 1) & (tokens < split)
-            values[told] = book.numbers.decode(tokens[told] - 1, offsets[told])
-            if book.pair is not None and told.any():
-                base = self._values(book.pair.base, lookup, memo)
-                values[told] = absolute(values[told], base[told], book.column, book.pair)
-            if book.alone is not None and (tokens >= split).any():
-                values[tokens >= split] = book.alone.decode(tokens[tokens >= split] - split, offsets[tokens >= split])
-            memo[name] = values
+            i = self.index[name]
+            tokens, offsets = lookup(i)
+            memo[name] = self.books[i].values(tokens, offsets, *self._told_by(i, lookup, len(tokens), memo))
         return memo[name]
+
+    def _told_by(self, field: int, lookup: Lookup, rows: int, memo: dict[str, np.ndarray]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(rows,) each: the values of the base of a field's pair, and the constants of its law; nothing without a pair."""
+        pair = self.books[field].pair
+        if pair is None:
+            return None, None
+        group = None if pair.group is None else lookup(self.index[pair.group])[0]
+        return self._values(pair.base, lookup, memo), pair.constant(group, rows)
+
+    @cached_property
+    def _pairs(self) -> dict[str, Pair]:
+        return {book.column.name: book.pair for book in self.books if book.pair is not None}
+
+    def _steps(self, name: str) -> range:
+        """The fields that draw a column: two for a column of many levels."""
+        levels = self.books[self.index[name]].levels
+        return range(self.index[name], self.index[name] + (1 if levels is None else len(levels.sizes)))
 
     def _needed(self, names: Iterable[str]) -> set[str]:
         """`names` and every column that is decoded or computed on the way to them."""
@@ -207,135 +210,68 @@ class TableEncoder:
             seen.add(name)
             if name in self.derived:
                 queue += self.derived[name].inputs
-            elif name in self.index and (pair := self.books[self.index[name]].pair) is not None:
-                queue.append(pair.base)
+            elif name in self._pairs:
+                pair = self._pairs[name]
+                queue += [pair.base] if pair.group is None else [pair.base, pair.group]
         return seen
 
     def reads(self, names: Iterable[str]) -> frozenset[int]:
-        """The fields that decide the columns `names`, through derivations and pairs."""
-        return frozenset(self.index[name] for name in self._needed(names) if name in self.index)
+        """The fields that decide the columns `names`, through derivations, pairs and laws."""
+        return frozenset(i for name in self._needed(names) if name in self.index for i in self._steps(name))
 
     def compatible(self, field: int, tokens: np.ndarray) -> np.ndarray | None:
         """(rows, levels) True where a token agrees with those drawn (-1: not yet), or None when any does.
 
-        A gap needs its base, a value told alone needs its base missing: only pairs restrict.
+        A gap needs its base, a value told alone needs its base missing, and the two steps of a level belong together.
         """
-        pair = self.books[field].pair
-        own = self.books[field].column.name
-        if pair is None and own not in self._told_by:
-            return None
-        allowed = np.ones((len(tokens), self.books[field].size), bool)
-        if pair is not None:
-            present, absent = self._presence(pair.base, tokens)
-            split = 1 + self.books[field].numbers.levels  # type: ignore[union-attr]
-            allowed[absent, 1:split] = False
-            allowed[present, split:] = False
-        if own in self._told_by:
-            present, absent = self._presence(own, tokens)
-            allowed[absent, 1:] = False
-            allowed[present, :1] = False
-        return allowed
-
-    @cached_property
-    def _told_by(self) -> dict[str, list[int]]:
-        """Column -> the fields that are told relative to it."""
-        found: dict[str, list[int]] = {}
-        for i, book in enumerate(self.books):
-            if book.pair is not None:
-                found.setdefault(book.pair.base, []).append(i)
-        return found
-
-    def _presence(self, base: str, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(rows,) each: whether `base` is known to be present, and to be missing, from its token or from fields told relative to it."""
-        drawn = tokens[:, self.index[base]]
-        present, absent = drawn > 0, drawn == 0
-        for i in self._told_by[base]:
-            split = 1 + self.books[i].numbers.levels  # type: ignore[union-attr]
-            present |= (tokens[:, i] >= 1) & (tokens[:, i] < split)
-            absent |= tokens[:, i] >= split
-        return present, absent
+        return compatible(self, field, tokens)
 
     def bins(self, field: int) -> np.ndarray:
         """(levels,) True for tokens within which the offset matters."""
-        book = self.books[field]
-        parts = [part.binned for part in (book.numbers, book.alone) if part is not None]
-        return np.concatenate([[False], *parts]) if parts else np.zeros(book.size, bool)
+        return self.books[field].binned
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain data and arrays from which `restored` makes the same encoder."""
         arrays: dict[str, np.ndarray] = {}
         books = []
         for i, (book, counts) in enumerate(zip(self.books, self.counts, strict=True)):
-            plain: dict[str, Any] = {"column": book.column.name, "pair": book.pair and book.pair._asdict(), "parts": {}}
-            plain["grid"] = book.column.grid and book.column.grid.model_dump()
-            arrays[f"{i}.counts"] = counts
-            for name, part in (("numbers", book.numbers), ("alone", book.alone)):
-                if part is not None:
-                    plain["parts"][name], found = part.state()
-                    arrays |= {f"{i}.{name}.{key}": array for key, array in found.items()}
+            plain, found = book.state()
             books.append(plain)
+            arrays |= {f"{i}.counts": counts} | {f"{i}.{key}": array for key, array in found.items()}
         derived = [{"column": d.column, "expression": d.expression, "inputs": sorted(d.inputs)} for d in self.derived.values()]
         return {"books": books, "derived": derived, "rules": list(self.rules), "prefix": self.prefix}, arrays
 
     @staticmethod
     def restored(schema: Schema, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableEncoder:
-        """The inverse of `state`."""
-        books = []
-        for i, plain in enumerate(config["books"]):
-            column = schema.table[plain["column"]].model_copy(update={"grid": Grid(**plain["grid"]) if plain["grid"] else None})
-            parts = {
-                name: Numbers.restored(
-                    found, {key.removeprefix(f"{i}.{name}."): a for key, a in arrays.items() if key.startswith(f"{i}.{name}.")}
-                )
-                for name, found in plain["parts"].items()
-            }
-            pair = Pair(**plain["pair"]) if plain["pair"] else None
-            books.append(Book(column, None if parts else _levels(column), parts.get("numbers"), pair, parts.get("alone")))
+        """The inverse of `state`. ValueError or KeyError when the parts do not fit together."""
+        books = tuple(
+            Book.restored(
+                schema.table[plain["column"]], plain, {k.removeprefix(f"{i}."): a for k, a in arrays.items() if k.startswith(f"{i}.")}
+            )
+            for i, plain in enumerate(config["books"])
+        )
         derived = {d["column"]: sql.Derivation(d["column"], d["expression"], frozenset(d["inputs"])) for d in config["derived"]}
         counts = tuple(arrays[f"{i}.counts"] for i in range(len(books)))
         if any(count.shape != (book.size,) or (count < 0).any() or not count.sum() for count, book in zip(counts, books, strict=True)):
             raise ValueError("the counts of a column do not fit its tokens")
-        return TableEncoder(schema, tuple(books), counts, derived, tuple(config["rules"]), config["prefix"])
+        made = TableEncoder(schema, books, counts, derived, tuple(config["rules"]), config["prefix"])
+        check(made)
+        return made
 
 
-def _levels(column: Column) -> tuple[str | bool, ...]:
-    return (False, True) if column.kind == "boolean" else tuple(column.categories or ())
+def _in_turn(names: list[str], pairs: dict[str, Pair]) -> list[str]:
+    """`names`, each after the column it is told by."""
+    turn: list[str] = []
 
+    def put(name: str) -> None:
+        if name not in turn:
+            if name in pairs:
+                put(pairs[name].base)
+            turn.append(name)
 
-def _level_tokens(series: pl.Series, book: Book) -> np.ndarray:
-    assert book.levels is not None
-    words = list(book.levels) or [False if book.column.kind == "boolean" else ""]  # replace_strict wants one
-    tokens = series.replace_strict(words, list(range(1, len(words) + 1)), default=-1, return_dtype=pl.Int32)
-    tokens = pl.select(pl.when(series.is_null()).then(0).otherwise(tokens)).to_series().cast(pl.Int32)
-    if (tokens < 0).any():
-        raise InputError(
-            f"Column {book.column.name!r} holds a level that is not among its categories. Add it to `categories` in the schema."
-        )
-    return tokens.to_numpy()
-
-
-def _level_series(tokens: np.ndarray, book: Book) -> pl.Series:
-    words = pl.Series([None, *(book.levels or ())], dtype=book.column.dtype)
-    return words.gather(pl.Series(tokens.astype(np.int64)))
-
-
-def _book(column: Column, frame: pl.DataFrame, pair: Pair | None, table: Any) -> Book:
-    if column.discrete:
-        return Book(column, _levels(column))
-    values = to_numbers(frame[column.name])
-    known = ~np.isnan(values)
-    if np.isinf(values).any():
-        raise InputError(f"Column {column.name!r} holds an infinite value, which no patient has. Mark it as missing in the schema.")
-    whole = column.kind != "number"
-    grid = grid_of(values[known], column.grid, whole=whole)
-    if pair is None:
-        return Book(column, None, Numbers.learn(values[known], grid))
-    told = ~np.isnan(to_numbers(frame[pair.base]))
-    relative = relative_to(values[known & told], to_numbers(frame[pair.base])[known & told], pair)
-    gap_grid = None if pair.form == "share" else grid_of(relative, None, whole=whole and table[pair.base].kind != "number")
-    alone = Numbers.learn(values[known & ~told], grid) if (known & ~told).any() else None
-    # The grid of the column itself is applied after the pair is put together.
-    return Book(column.model_copy(update={"grid": grid}), None, Numbers.learn(relative, gap_grid), pair, alone)
+    for name in names:
+        put(name)
+    return turn
 
 
 def _prefix(cohort: Cohort) -> str:

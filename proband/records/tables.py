@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
-from collections.abc import Collection, Iterator
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from proband.schema.values import parse, spell, stored_name
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ROWS_PER_WRITE = 20_000
+_ROWS_PER_GROUP = 100_000  # of a Parquet file that is written in parts
 
 
 def read_frame(path: str | Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
@@ -77,20 +80,32 @@ def write(cohort: Cohort, path: str | Path) -> None:
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
     """
+    write_parts((cohort,), path)
+
+
+def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
+    """Write cohorts of one schema and one mark below each other into one file, one in memory at a time; see `write`.
+
+    Parquet is gathered in a scratch folder beside `path` first: the disk needs room for the table twice.
+    """
     path = Path(path)
     suffix = _suffix(path)
     sidecar = marks.sidecar(path)
-    label = cohort.mark if suffix != ".parquet" else None
+    parts = iter(parts)
+    first = next(parts)
+    label = first.mark if suffix != ".parquet" else None
     with _replacing(path) as data:
         if suffix == ".parquet":
-            _spelled(cohort).write_parquet(data, metadata=marks.to_text(cohort.mark) if cohort.mark else None)
+            _write_parquet(first, parts, data, path)
         else:
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=data, mtime=0, compresslevel=6) if suffix == ".csv.gz" else None
-            for start in range(0, max(cohort.frame.height, 1), _ROWS_PER_WRITE):
-                part = _spelled(replace(cohort, frame=cohort.frame.slice(start, _ROWS_PER_WRITE)))
+            header = True
+            for rows in (rows for part in itertools.chain((first,), parts) for rows in _slices(part)):
+                shown = _spelled(rows)
                 if label:
-                    part = part.insert_column(0, pl.Series(marks.COLUMN, ["true"] * part.height, dtype=pl.String))
-                (packed or data).write(part.write_csv(include_header=start == 0).encode())
+                    shown = shown.insert_column(0, pl.Series(marks.COLUMN, ["true"] * shown.height, dtype=pl.String))
+                (packed or data).write(shown.write_csv(include_header=header).encode())
+                header = False
             if packed:
                 packed.close()
         if label:
@@ -98,6 +113,26 @@ def write(cohort: Cohort, path: str | Path) -> None:
                 beside.write((json.dumps(marks.to_text(label), indent=2, ensure_ascii=False) + "\n").encode())
     if not label:
         sidecar.unlink(missing_ok=True)  # an older synthetic file's label would lie about this one
+
+
+def _slices(cohort: Cohort) -> Iterator[Cohort]:
+    for start in range(0, max(cohort.frame.height, 1), _ROWS_PER_WRITE):
+        yield replace(cohort, frame=cohort.frame.slice(start, _ROWS_PER_WRITE))
+
+
+def _write_parquet(first: Cohort, parts: Iterator[Cohort], data: IO[bytes], path: Path) -> None:
+    metadata = marks.to_text(first.mark) if first.mark else None
+    second = next(parts, None)
+    if second is None:
+        _spelled(first).write_parquet(data, metadata=metadata)
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".writing", dir=path.parent) as folder:
+        files = []
+        for number, part in enumerate(itertools.chain((first, second), parts)):
+            files.append(Path(folder) / f"{number:06d}.parquet")
+            _spelled(part).write_parquet(files[-1], compression="lz4")
+            first = second = part  # let the parts before go
+        pl.scan_parquet(files).sink_parquet(data, metadata=metadata, row_group_size=_ROWS_PER_GROUP, maintain_order=True)
 
 
 def like(data: Cohort | pl.DataFrame, original: Any) -> Any:

@@ -6,6 +6,7 @@ well be chance: each kind below counts what independent columns would have shown
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -28,7 +29,7 @@ _SURE = 14.0
 def find_rules(frame: pl.DataFrame, table: Table) -> list[Rule]:
     """Rules that hold in every row of `frame` (a Cohort's columns) and are no accident.
 
-    In the order found: `b IS NOT DISTINCT FROM a`; `x_measured = (x IS NOT NULL)`; sums, differences, products, ratios
+    In the order found: `b IS NOT DISTINCT FROM a`; `x_measured = (x IS NOT NULL)`; days between dates; sums, differences, products, ratios
     and changes of unit; a grade cut from a number; `class = CASE diagnosis ...`; `a <= b`; `NOT (a AND b)`. A column is
     defined at most once, never in a circle, and its definition gives back every value and every missing one.
     """
@@ -37,7 +38,7 @@ def find_rules(frame: pl.DataFrame, table: Table) -> list[Rule]:
     sample = Sample.of(frame, table, _SAMPLE_ROWS)
     found: list[Rule] = []
     defined: set[str] = set()
-    for kind in (_copies, _measured, arithmetic, cuts, functions):
+    for kind in (_copies, _measured, _durations, arithmetic, cuts, functions):
         for column, rule in kind(sample, defined):
             if column not in defined and _defines(column, rule.sql, found, frame, table):
                 found.append(rule)
@@ -114,6 +115,20 @@ def _measured(sample: Sample, defined: set[str]) -> Iterable[tuple[str, Rule]]:
                 best = max(about, key=lambda name: (_named_after(flag, name), name not in defined))
                 yield flag, Rule(sql=f"{sql.quote(flag)} = ({sql.quote(best)} {told})", why=f"{flag} says whether {best} is {word}")
                 break
+
+
+def _durations(sample: Sample, defined: set[str]) -> Iterable[tuple[str, Rule]]:
+    """Numbers of days from one date to another, the first day counted or not."""
+    dates = [name for name in sample.measures if sample.table[name].kind == "date"]
+    for days in sample.measures:
+        if sample.table[days].kind not in ("number", "integer") or sample.surprise(days) < _SURE:
+            continue
+        for start, end in itertools.permutations(dates, 2):
+            between = sample.numbers(end) - sample.numbers(start)
+            more = np.unique((sample.numbers(days) - between)[~np.isnan(between)])
+            if len(more) == 1 and more[0] in (0, 1):
+                text = f"{sql.quote(days)} = CAST({sql.quote(end)} AS INTEGER) - CAST({sql.quote(start)} AS INTEGER)"
+                yield days, Rule(sql=text + (" + 1" if more[0] else ""), why=f"{days} counts the days from {start} to {end}")
 
 
 def _named_after(flag: str, name: str) -> int:

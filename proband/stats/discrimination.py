@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proband.stats.boosted import readable
+
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the ROC curve: the probability that a labelled row scores above another one, ties counted half.
@@ -94,7 +96,7 @@ def _trees(values: np.ndarray, labels: np.ndarray, trees: int, seed: int) -> Cal
         early_stopping=False,
         random_state=seed % 2**31,
     )
-    return model.fit(values, labels).decision_function
+    return model.fit(readable(values), labels).decision_function
 
 
 def _lost(model: Callable[[np.ndarray], np.ndarray], values: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -110,3 +112,24 @@ def _lost(model: Callable[[np.ndarray], np.ndarray], values: np.ndarray, labels:
         scores = model(shuffled.reshape(-1, values.shape[1])).reshape(len(columns), -1)
         lost[list(columns)] = [whole - auc(one, labels) for one in scores]
     return np.nan_to_num(np.maximum(lost, 0))
+
+
+def told_by(codes: np.ndarray, first: int) -> float:
+    """The AUC of a judge that sees one code a row: the first `first` rows are of one side, the others of the other.
+
+    codes  (rows,) whole numbers from 0 on. Rows of a side come in random order, whole patients together: one half of each side says
+           which codes are the first side's, the other half is judged, then the reverse. Near 0.5, or a little below: no difference.
+    """
+    codes = np.unique(codes, return_inverse=True)[1]
+    size = int(codes.max(initial=0)) + 1
+    sides = codes[:first], codes[first:]
+    halves = [[np.bincount(part, minlength=size) for part in (side[: len(side) // 2], side[len(side) // 2 :])] for side in sides]
+    found = []
+    for learned, judged in ((0, 1), (1, 0)):
+        ones, zeros = halves[0][learned] + 0.5, halves[1][learned] + 0.5
+        _, order = np.unique(ones / zeros * zeros.sum() / ones.sum(), return_inverse=True)
+        above, below = (np.bincount(order, side[judged]) for side in halves)
+        if not above.sum() or not below.sum():
+            return float("nan")
+        found.append(float(above @ (np.cumsum(below) - below / 2) / (above.sum() * below.sum())))
+    return float(np.mean(found))

@@ -7,11 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proband.synthesizers.baselines import Bootstrap, IndependentColumns
+    from proband.synthesizers.copula import GaussianCopula
+    from proband.synthesizers.diffusion import TableDiffusion
+    from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
 
-_HOME = {"Bootstrap": "baselines", "IndependentColumns": "baselines", "SequentialForest": "forest", "TableGAN": "tables"}
-__all__ = ["Bootstrap", "IndependentColumns", "SequentialForest", "TableGAN"]
+_HOME = {
+    "Bootstrap": "baselines",
+    "DuelGAN": "duel",
+    "GaussianCopula": "copula",
+    "IndependentColumns": "baselines",
+    "SequentialForest": "forest",
+    "Smote": "smote",
+    "TableDiffusion": "diffusion",
+    "TableGAN": "tables",
+}
+__all__ = [
+    "Bootstrap",
+    "DuelGAN",
+    "GaussianCopula",
+    "IndependentColumns",
+    "SequentialForest",
+    "Smote",
+    "TableDiffusion",
+    "TableGAN",
+]
 
 
 def __getattr__(name: str) -> Any:

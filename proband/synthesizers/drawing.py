@@ -14,13 +14,15 @@ import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort, Mark
-from proband.encode import TableEncoder
+from proband.encode import Codes, TableEncoder
 from proband.encode.admissible import Candidates, Constraint, candidates, constraints, judged, row_candidates
 from proband.errors import InputError, ProbandError
 from proband.schema import Schema
 
 #: propose(field, tokens (rows, fields; -1: not drawn yet), latent) -> probabilities (rows, levels of the field)
 Propose = Callable[[int, np.ndarray, np.ndarray | None], np.ndarray]
+#: settle(tokens, offsets, rng) -> offsets: places within the tokens that go better together
+Settle = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 #: latent(rows, rng) -> (rows, width): what a patient brings to all its fields; resampled with the patient
 Latent = Callable[[int, np.random.Generator], np.ndarray]
 
@@ -38,9 +40,16 @@ class _Rows:
     latent: np.ndarray | None
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    def part_latent(self, part: slice) -> np.ndarray | None:
+        return None if self.latent is None else self.latent[part]
+
     def take(self, rows: np.ndarray) -> _Rows:
         latent = None if self.latent is None else self.latent[rows]
         return _Rows(self.tokens[rows], self.offsets[rows], latent, np.ones(len(rows)))
+
+
+#: (field, rows under way, which of them) -> what the synthesizer proposes
+_Asked = Callable[[int, _Rows, slice], np.ndarray]
 
 
 def draw(
@@ -62,6 +71,26 @@ def draw(
 
     InputError when `where` cannot be read, names an unknown column or an identifier, or no patient can satisfy it.
     """
+    return decoded(encoder, draw_codes(encoder, n, propose=propose, order=order, where=where, rng=rng, latent=latent), where)
+
+
+def draw_codes(
+    encoder: TableEncoder,
+    n: int,
+    *,
+    propose: Propose,
+    order: Sequence[int],
+    where: str | None = None,
+    rng: np.random.Generator,
+    latent: Latent | None = None,
+    finer: bool = False,
+    settle: Settle | None = None,
+) -> Codes:
+    """The rows that `draw` decodes, as codes.
+
+    finer    propose is told token + offset (below 0: not drawn yet) in place of tokens
+    settle   offers other offsets once all tokens are drawn; a row takes them where it still keeps its rules and `where`
+    """
     n = counted(n)
     if sorted(order) != list(range(len(encoder.fields))):
         raise InputError("order must name every field of the encoder once.")
@@ -69,20 +98,37 @@ def draw(
     closing = _closing(found, encoder, order)
     last = max((at for at, closed in closing.items() if any(c.condition for c in closed)), default=-1)
     particles = n if last < 0 else min(max(2 * n, 64), max(_PARTICLES, n))
-    rows = _draw(encoder, n, particles, propose, order, closing, last, rng, latent)
+    asked = _finer(propose) if finer else lambda f, rows, part: propose(f, rows.tokens[part], rows.part_latent(part))
+    rows = _draw(encoder, n, particles, asked, order, closing, last, rng, latent)
     if isinstance(rows, float):  # the condition is rarer than the rows carried allow for: how many there should have been
-        rows = _draw(encoder, n, int(min(rows, max(_PARTICLES, n))), propose, order, closing, last, rng, latent, final=True)
+        rows = _draw(encoder, n, int(min(rows, max(_PARTICLES, n))), asked, order, closing, last, rng, latent, final=True)
     assert isinstance(rows, _Rows)
     rows = rows.take(rng.permutation(n))
-    names = [c.name for c in encoder.schema.table.columns]
-    frame = encoder.frame(names, lambda i: (rows.tokens[:, i], rows.offsets[:, i]), n)
-    for constraint in found:
+    if settle is not None and n:
+        offsets = settle(rows.tokens, rows.offsets, rng)
+        kept = judged(encoder, [c for c in found if c.fields], _codes(rows.tokens, offsets), n)
+        rows.offsets = np.where(kept[:, None], offsets, rows.offsets)
+    return Codes(rows.tokens, rows.offsets)
+
+
+def decoded(encoder: TableEncoder, codes: Codes, where: str | None) -> pl.DataFrame:
+    """The rows of `codes`, every rule and `where` checked once more."""
+    frame = encoder.decode(codes)
+    for constraint in constraints(encoder, where):
         broken = int((~constraint.judge(frame)).sum())
         if broken and constraint.fields:
             raise ProbandError(f"Fault in proband: {broken} synthetic rows break {constraint.text!r}. Please report it with the schema.")
         if broken:
             raise InputError(f"No synthetic patient can satisfy {constraint.text!r}: it reads nothing that is drawn. Delete it.")
     return frame
+
+
+def _finer(propose: Propose) -> _Asked:
+    def asked(f: int, rows: _Rows, part: slice) -> np.ndarray:
+        tokens = rows.tokens[part]
+        return propose(f, np.where(tokens < 0, -1.0, tokens + rows.offsets[part]), rows.part_latent(part))
+
+    return asked
 
 
 def counted(n: int) -> int:
@@ -127,7 +173,7 @@ def _draw(
     encoder: TableEncoder,
     n: int,
     particles: int,
-    propose: Propose,
+    asked: _Asked,
     order: Sequence[int],
     closing: dict[int, list[Constraint]],
     last: int,
@@ -147,14 +193,14 @@ def _draw(
         step = max(1, _CELLS // max(encoder.fields[f].levels, 1))
         for start in range(0, len(rows.tokens), step):
             part = slice(start, start + step)
-            masses.append(_draw_field(encoder, f, rows, part, closed, shared, propose, rng))
+            masses.append(_draw_field(encoder, f, rows, part, closed, shared, asked, rng))
         mass = np.concatenate(masses) if masses else np.ones(0)
         if not closed or not len(mass):
             continue
         if not mass.any():
             if shared is not None and len(shared.tokens) and not final and at <= last:
                 return float(100 * particles)  # not impossible by itself: among more rows one may lead there
-            texts = " and ".join(repr(c.text) for c in closed)
+            texts = " and ".join(dict.fromkeys(repr(c.text) for c in closed))
             raise InputError(
                 f"No synthetic patient can satisfy {texts}. Ask for values that the training patients span, or widen the condition."
             )
@@ -204,13 +250,12 @@ def _draw_field(
     part: slice,
     closed: list[Constraint],
     shared: Candidates | None,
-    propose: Propose,
+    asked: _Asked,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Draw field `f` of the rows in `part`, in place. Gives the probability that was left to the constraints, (rows,)."""
     tokens, offsets = rows.tokens[part], rows.offsets[part]
-    latent = None if rows.latent is None else rows.latent[part]
-    probability, marginal = _proposed(encoder, f, tokens, propose(f, tokens, latent))
+    probability, marginal = _proposed(encoder, f, tokens, asked(f, rows, part))
     mass = np.ones(len(tokens))
     redo = np.arange(len(tokens))
     if not any(c.condition for c in closed):

@@ -6,6 +6,7 @@ tokens, a few trees vote with the distributions of their leaves, and no leaf spe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -58,35 +59,43 @@ class Forest(NamedTuple):
         """(rows, levels): the mean of the trees' distributions."""
         from scipy import sparse
 
-        rows = np.arange(len(tokens))
-        seen = np.stack([score[tokens[:, p]] for score, p in zip(self.scores, self.predictors, strict=True)], axis=1)
-        leaves = np.empty((len(tokens), len(self.roots)), np.int64)
-        for tree, root in enumerate(self.roots):
-            node = np.full(len(tokens), root)
-            walking = rows[self.feature[node] >= 0]
-            while len(walking):
-                at = node[walking]
-                left = seen[walking, self.feature[at]] <= self.threshold[at]
-                node[walking] = np.where(left, self.left[at], self.right[at])
-                walking = walking[self.feature[node[walking]] >= 0]
-            leaves[:, tree] = self.leaf[node]
+        trees = len(self.roots)
+        seen = np.stack([score[tokens[:, p]] for score, p in zip(self.scores, self.predictors, strict=True)], axis=1, dtype=np.float32)
+        ends = [*self.roots[1:].tolist(), len(self.feature)]
+        leaves = np.stack([self._leaves(seen, slice(root, end)) for root, end in zip(self.roots.tolist(), ends, strict=True)], axis=1)
         shares = sparse.csr_matrix((self.data, self.indices, self.indptr), shape=(len(self.indptr) - 1, levels))
         votes = sparse.csr_matrix(
-            (np.full(leaves.size, 1 / len(self.roots)), leaves.ravel(), np.arange(0, leaves.size + 1, len(self.roots))),
+            (np.full(leaves.size, 1 / trees), leaves.ravel(), np.arange(0, leaves.size + 1, trees)),
             shape=(len(tokens), len(self.indptr) - 1),
         )
         return (votes @ shares).toarray()
+
+    def _leaves(self, seen: np.ndarray, nodes: slice) -> np.ndarray:
+        """(rows,) the row in `shares` of the leaf that each row ends in. scikit-learn's own tree walks ten times as fast as arrays do."""
+        from sklearn.tree._tree import NODE_DTYPE, Tree
+
+        own = np.zeros(nodes.stop - nodes.start, NODE_DTYPE)
+        leaf = self.feature[nodes] < 0
+        for name, found in (("left_child", self.left), ("right_child", self.right)):
+            own[name] = np.where(leaf, -1, found[nodes] - nodes.start)
+        own["feature"], own["threshold"] = np.where(leaf, -2, self.feature[nodes]), self.threshold[nodes]
+        tree = Tree(seen.shape[1], np.ones(1, np.intp), 1)
+        tree.__setstate__({"max_depth": len(own), "node_count": len(own), "nodes": own, "values": np.zeros((len(own), 1, 1))})
+        return self.leaf[nodes][tree.apply(seen)]
 
     def check(self, fields: tuple[Field, ...], field: int) -> None:
         """ValueError unless every walk ends in a leaf: a model folder is not trusted."""
         nodes = np.arange(len(self.feature))
         inner = self.feature >= 0
+        rooted = len(self.roots) > 0 and self.roots[0] == 0 and (np.diff(self.roots) > 0).all() and self.roots[-1] < len(nodes)
+        if not rooted:
+            raise ValueError("a tree has no root")
+        end = np.append(self.roots[1:], len(nodes))[np.searchsorted(self.roots, nodes, side="right") - 1]  # of each node's own tree
         walks = (
             (self.left[inner] > nodes[inner]).all()
             and (self.right[inner] > nodes[inner]).all()
-            and (np.maximum(self.left, self.right)[inner] < len(nodes)).all()
+            and (np.maximum(self.left, self.right) < end)[inner].all()
             and (self.feature < len(self.predictors)).all()
-            and (len(self.roots) > 0 and ((self.roots >= 0) & (self.roots < len(nodes))).all())
             and (len(self.scores) == len(self.predictors) and ((self.predictors >= 0) & (self.predictors < len(fields))).all())
             and all(len(score) == fields[p].levels for score, p in zip(self.scores, self.predictors, strict=True))
         )
@@ -102,7 +111,7 @@ class Forest(NamedTuple):
 
 
 class SequentialForest:
-    """Patients drawn field by field, each field from a small forest given the fields before it. The default: good in seconds.
+    """Patients drawn field by field, each field from a small forest given the fields before it. Good in seconds.
 
     trees           trees a field; their leaves' distributions are averaged
     leaf_patients   training patients that a leaf of a tree speaks for, at least: fewer follow the data closer and remember more
@@ -129,11 +138,11 @@ class SequentialForest:
         """Learn from the train part of a cohort: one forest a field."""
         encoder = TableEncoder.fit(cohort)
         tokens = encoder.encode(cohort.frame).tokens
-        order = _order(encoder)
+        order = telling_order(encoder)
         forests: dict[int, Forest] = {}
 
         def grown(at: int) -> Forest | None:
-            return _grow(encoder.fields, tokens, order[:at], order[at], self.trees, self.leaf_patients, seed)
+            return grow(encoder.fields, tokens, order[:at], order[at], trees=self.trees, leaf_patients=self.leaf_patients, seed=seed)
 
         with ThreadPoolExecutor(self.n_jobs) as pool:
             work = pool.map(grown, range(len(order))) if self.n_jobs > 1 else map(grown, range(len(order)))
@@ -202,7 +211,7 @@ class SequentialForest:
         return self._encoder
 
 
-def _order(encoder: TableEncoder) -> list[int]:
+def telling_order(encoder: TableEncoder) -> list[int]:
     """The schema's order, but the base of a pair before what is told by it."""
     order: list[int] = []
 
@@ -218,10 +227,23 @@ def _order(encoder: TableEncoder) -> list[int]:
     return order
 
 
-def _grow(
-    fields: tuple[Field, ...], tokens: np.ndarray, before: list[int], field: int, trees: int, leaf_patients: int, seed: int
+def grow(
+    fields: tuple[Field, ...],
+    tokens: np.ndarray,
+    before: Sequence[int],
+    field: int,
+    *,
+    trees: int,
+    leaf_patients: int,
+    seed: int,
+    asked_at_split: float = 1.0,
+    smooth: bool = True,
 ) -> Forest | None:
-    """The forest of one field, or None where there is nothing to ask or nothing to tell."""
+    """The forest of one field, or None where there is nothing to ask or nothing to tell.
+
+    asked_at_split   share of the predictors that a split chooses from: less makes the trees differ more
+    smooth           whether what a leaf says of a number is spread over neighbouring tokens
+    """
     from scipy import sparse
     from sklearn.tree import DecisionTreeRegressor
 
@@ -244,7 +266,9 @@ def _grow(
     for _ in range(trees):
         # Each tree is shaped by 80 % of the patients, and its leaves speak for all of them.
         rows = rng.permutation(len(tokens))[: min(_TREE_PATIENTS, int(np.ceil(0.8 * len(tokens))))]
-        grown = DecisionTreeRegressor(min_samples_leaf=leaf_patients, random_state=int(rng.integers(2**31))).fit(seen[rows], wanted[rows])
+        grown = DecisionTreeRegressor(
+            min_samples_leaf=leaf_patients, max_features=asked_at_split, random_state=int(rng.integers(2**31))
+        ).fit(seen[rows], wanted[rows])
         tree = grown.tree_
         last = tree.children_left < 0
         number = np.cumsum(last) - 1
@@ -257,7 +281,8 @@ def _grow(
         parts["right"].append(np.where(last, -1, tree.children_right + nodes))
         parts["leaf"].append(np.where(last, number + leaves, -1))
         nodes, leaves = nodes + len(last), leaves + int(last.sum())
-    joined = _smoothed(sparse.vstack(shares, format="csr"), described)
+    joined = sparse.vstack(shares, format="csr")
+    joined = smoothed(joined, described, _BANDWIDTH) if smooth else joined
     joined.sort_indices()
     whole = {name: np.concatenate(found).astype(np.int32) for name, found in parts.items() if name != "threshold"}
     return Forest(
@@ -272,7 +297,7 @@ def _grow(
     )
 
 
-def _smoothed(shares: Any, field: Field) -> Any:
+def smoothed(shares: Any, field: Field, bandwidth: float) -> Any:
     """(leaves, levels): what a leaf says of a number, smoothed over its neighbours: the ratio to the marginal, so heaps stay heaps.
 
     A patient who is one of twenty in a leaf would otherwise draw that leaf to the very value; in a narrow table, column after
@@ -280,18 +305,20 @@ def _smoothed(shares: Any, field: Field) -> Any:
     """
     from scipy import sparse
 
-    if not field.numeric or _BANDWIDTH <= 0:
+    if not field.numeric:
         return shares
     marginal = field.counts / max(1, field.counts.sum())
     known = marginal.copy()
     known[0] = 0  # missing is no number
     rank = (np.cumsum(known) - known / 2) / max(known.sum(), 1e-12)
-    kernel = np.maximum(0, 1 - np.abs(rank[:, None] - rank[None, :]) / _BANDWIDTH)
+    kernel = np.maximum(0, 1 - np.abs(rank[:, None] - rank[None, :]) / bandwidth)
     kernel[0, :] = kernel[:, 0] = 0
     kernel[0, 0] = 1
-    scale = np.divide(marginal, marginal @ kernel, out=np.zeros_like(marginal), where=marginal > 0)
+    reach = marginal @ kernel
+    scale = np.divide(marginal, reach, out=np.zeros_like(marginal), where=(marginal > 0) & (reach > 0))
     near = (shares @ sparse.csr_matrix(kernel)) @ sparse.diags(scale)
-    return (sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near).tocsr()
+    total = np.asarray(near.sum(axis=1)).ravel()
+    return (sparse.diags(1 / np.where(total > 0, total, 1)) @ near).tocsr()
 
 
 def _described(field: Field, seed: int) -> np.ndarray:

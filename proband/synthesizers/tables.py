@@ -1,90 +1,85 @@
-"""TableGAN: the game from noise. A generator makes whole patients at once; a discriminator tells them from real ones."""
+"""TableGAN, the default: columns told one after another, completed by a masked network, and chosen by a critic."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from proband import seeds
 from proband.cohort import Cohort
-from proband.encode.tables import TableEncoder
+from proband.encode import Codes, TableEncoder
+from proband.encode.plain import plain
 from proband.errors import InputError
-from proband.game import duel
-from proband.game.fields import Discriminator, Generator, Layout
-from proband.game.moments import PairTables
-from proband.game.play import Game, Pairs, deterministic, play, shuffled
+from proband.game.masked import Completer
+from proband.game.play import deterministic
+from proband.game.selection import Critic, learn_critic, select
 from proband.schema import rules
 from proband.schema.model import validated
+from proband.stats.boosted import Boosted
 from proband.synthesizer import Model, OnStep, restore, write_model
-from proband.synthesizers.drawing import draw, marked
+from proband.synthesizers import chain as chains
+from proband.synthesizers import completer
+from proband.synthesizers.drawing import decoded, draw_codes, marked
+from proband.synthesizers.refine import MOST_JUDGED, held_out, selected
 
-SIZES = {"latent": 32, "width": 192, "blocks": 2}
-BATCH = 256
-GAMMA = 0.1  # of the zero-centred penalties; 0.3 leaves the discriminator too blunt for two minutes, 0.03 changes nothing
-TABLES = 0.2  # weight of the two-way tables in the generator's loss; see docs/tablegan.md for what other weights gave
-PASSES = 120  # on Framingham (2,290 rows) the held-out success rate is .52 after 112 passes and .39, below a guess, after 370
-FEWEST_ROUNDS = 600
-ROWS_AT_ONCE = 8192
-HELD_OUT = 0.1  # share of the training patients by which the success rate is measured
-MOST_HELD_OUT = 2000  # rows of them that are looked at; more would only take time
+HELD_OUT = 0.15  # share of the training patients that weigh, stop and judge the stages
+MOST_HELD_OUT = 4000  # rows of them that are looked at; more would only take time
+THREADS = 2  # columns learned at once; changes the time, never the result
+CANDIDATES = 3  # drawn for each row that is kept
 
 
-class _Fitted(NamedTuple):
+@dataclass(frozen=True)
+class _Fitted:
     encoder: TableEncoder
-    generator: Generator
-    history: list[tuple[int, float]]
+    chain: chains.Chain
+    net: Completer
+    critics: tuple[Critic, ...]
+    stages: list[dict[str, float]]
     on_synthetic: bool  # whether the patients that it learned from were synthetic themselves
 
 
-def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, tables: PairTables) -> Tensor:
-    """The duel's move, plus the distance of the generator's two-way tables from the real ones."""
-    assert isinstance(game.generator, Generator)
-    shared = torch.randn(BATCH, game.generator.latent, generator=rng)
-    distance = tables.distance(game.generator.probabilities(shared))
-    return duel.forge_turn(game, pairs, rng) + TABLES * distance
-
-
-def steps_in(minutes: float, layout: Layout, rows: int) -> int:
-    """Rounds that fit in `minutes` on an ordinary core: a fixed sum, not a measurement, so that the same seed plays the same game.
-
-    A small table is not played for longer than PASSES times through its rows: beyond that the discriminator knows them by heart.
-    """
-    seconds = 0.02 + 5e-5 * layout.width + 1.5e-8 * layout.width**2
-    enough = max(FEWEST_ROUNDS, PASSES * rows // BATCH)
-    return max(1, min(round(minutes * 60 / seconds), enough))
-
-
 class TableGAN:
-    """Fits a table by the relativistic duel and samples from the averaged generator.
+    """Learns what each column is given the others, then plays against a critic that weighs whole patients. The default for tables.
 
-    minutes   training time on an ordinary core, at most; the number of rounds follows from it and the table's size alone
+    minutes   time for the masked network on an ordinary core, at most; it stops when the held-out patients say so
+    select    whether the critic chooses among candidates: the adversarial half of the game
 
-    Every field of a patient is drawn from the generator's probabilities given the patient's noise, so unseen combinations
-    arise and the schema's rules hold. `history` holds (round, success rate of the discriminator on held-out pairs).
+    Likelihood comes first: the columns are told one after another (`chain`), each by a mixture of forests and of a network that
+    fills any hidden part of a row given any visible part (`completer`). Then a critic learns to tell whole fakes from real
+    patients, and three candidates are drawn for every patient that is kept. A round of selection stays only if its judges, one of
+    whom has patients whom neither side has seen, find the fakes harder to tell, and membership risk does not rise by more than
+    .01: `stages` has the figures. `history` holds (round, success of the judges); 0.5 is a guess.
 
-    >>> model = TableGAN(minutes=1).fit(cohort, seed=0)                        # doctest: +SKIP
+    >>> model = TableGAN().fit(cohort, seed=0)                                 # doctest: +SKIP
     >>> model.sample(100, seed=1, where="age > 80")                            # doctest: +SKIP
+    >>> model.impute(cohort, seed=1)                                           # doctest: +SKIP
     """
 
     name: ClassVar[str] = "gan"
 
-    def __init__(self, *, minutes: float = 2.0) -> None:
+    def __init__(self, *, minutes: float = 1.0, select: bool = True) -> None:
         if not 0 < minutes <= 100_000:
             raise InputError(f"minutes = {minutes!r} is not a training time. Give a number above 0, such as 2.")
-        self.minutes = minutes
+        self.minutes, self.select = minutes, select
         self._fitted: _Fitted | None = None
 
     @property
     def history(self) -> list[tuple[int, float]]:
-        """(round, share of held-out pairs in which the discriminator scored the real patient above the fake); 0.5 is a guess."""
-        return list(self._learned.history)
+        """(round of selection, mean success of its judges); round 0 is before any, 0.5 is a guess."""
+        return [(int(stage["round"]), stage["success"]) for stage in self._learned.stages]
+
+    @property
+    def stages(self) -> list[dict[str, float]]:
+        """Per round of selection: success of the judge, membership AUC, share of effective candidates, and whether it was kept."""
+        return [dict(stage) for stage in self._learned.stages]
 
     @property
     def _learned(self) -> _Fitted:
@@ -93,72 +88,74 @@ class TableGAN:
         return self._fitted
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
-        """Play the game on `cohort`; a tenth of its patients only measure the success rate. Interrupted, the model stays as it was."""
+        """Learn from the train part of a cohort. Interrupted, the model stays as it was."""
         encoder = TableEncoder.fit(cohort)
         if not encoder.fields:
             raise InputError(
                 "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
             )
-        layout = _layout(encoder)
-        rng = torch.Generator().manual_seed(seeds.integer(seed, "gan", "fit"))
-        patients = cohort.patients.sort()
-        held_out = patients.gather(seeds.generator(seed, "gan", "held out").permutation(len(patients))[: round(HELD_OUT * len(patients))])
-        aside = _rows_of(cohort, held_out)
-        tokens = torch.from_numpy(encoder.encode(cohort.frame).tokens)
-        real, unseen = tokens[~aside], tokens[aside]
-        generator = Generator(layout, _counts(encoder), rng, **SIZES)
-        game = Game(generator, Discriminator(layout, rng, width=SIZES["width"], blocks=SIZES["blocks"]), generator.noise)
-        steps = steps_in(self.minutes, layout, len(real))
-        averaged = play(
-            game,
-            (Pairs(layout.codes(pairs.real)) for pairs in shuffled(real, BATCH, rng)),
-            steps=steps,
-            judge_turn=partial(duel.judge_turn, gamma=GAMMA),
-            forge_turn=partial(forge_turn, tables=PairTables(layout, real)),
-            rng=rng,
-            held_out=Pairs(layout.codes(unseen[:MOST_HELD_OUT])) if len(unseen) else None,
-            look_every=max(1, steps // 40),
-            on_step=on_step,
-        )
-        assert isinstance(averaged, Generator)
-        self._fitted = _Fitted(encoder, averaged, game.history, cohort.mark is not None)
+        codes = encoder.encode(cohort.frame)
+        aside = held_out(cohort, HELD_OUT, seed)
+        places = codes.tokens + codes.offsets.astype(float)
+        own, held = np.flatnonzero(~aside), np.flatnonzero(aside)
+        if not len(held):
+            held = own
+        judged = held[:MOST_HELD_OUT]
+        order = chains.scores_last(encoder, places[own], seed)
+        whole = [*order[0], *order[1]]
+        with ThreadPoolExecutor(1) as pool:  # the forests grow while the network learns: one thread each
+            grown = pool.submit(chains.learn_predictors, encoder.fields, places[own], order, seed=seed, threads=1)
+            net, _ = completer.learned(
+                encoder,
+                _some(codes, own),
+                _some(codes, judged),
+                minutes=self.minutes,
+                seed=seeds.integer(seed, "gan", "net"),
+                on_step=on_step,
+            )
+            predictors = grown.result()
+        with deterministic():
+            weights = chains.weighed(encoder.fields, whole, predictors, places[judged], partial(completer.told, net))
+        chain = chains.woven(encoder.fields, whole, predictors, weights, net=True)
+        learned = _Fitted(encoder, chain, net, (), [], cohort.mark is not None)
+        if self.select and len(own) < cohort.frame.height:
+            learned = _played(learned, cohort, own, judged, seed, on_step)
+        # What was decided with patients held out is done once more with all of them.
+        predictors = chains.learn_predictors(encoder.fields, places, order, seed=seed, threads=THREADS, on_step=on_step)
+        learned = replace(learned, chain=chains.woven(encoder.fields, whole, predictors, weights, net=True))
+        self._fitted = _replayed(learned, cohort, seed, on_step)
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
-        """`n` synthetic patients. The columns that `where` names come first: noise that makes the condition likely is kept more often
-        (`drawing.draw`), which is the generator's own conditional distribution, and the other columns follow from that noise."""
-        encoder, generator, _, on_synthetic = self._learned
-        named = rules.columns(where, encoder.schema.table) if isinstance(where, str) and where.strip() else frozenset()
-        first = encoder.reads(named)
-        with deterministic():
-            frame = draw(
-                encoder,
-                n,
-                propose=partial(_propose, generator),
-                order=sorted(range(len(encoder.fields)), key=lambda field: field not in first),
-                where=where,
-                rng=seeds.generator(seed, "gan", "sample"),
-                latent=partial(_latent, generator),
-            )
-        return marked(frame, encoder.schema, self.name, seed, where=where, on_synthetic=on_synthetic)
+        """`n` synthetic patients; every one keeps the schema's rules and satisfies `where`.
+
+        The columns that `where` names come first, told by the network; the others follow, given those.
+        """
+        learned = self._learned
+        frame = _drawn(learned, n, seeds.generator(seed, "gan", "sample"), where)
+        return marked(frame, learned.encoder.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic)
+
+    def impute(self, cohort: Cohort, *, seed: int) -> Cohort:
+        """`cohort` with every missing value drawn given what the patient has; known values stay as they are."""
+        return _imputed(self._learned, cohort, seeds.generator(seed, "gan", "impute"))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder. It holds the averaged generator and the encoder; the discriminator stays behind."""
-        encoder, generator, history, on_synthetic = self._learned
-        plain, arrays = encoder.state()
-        write_model(
-            path,
-            self.name,
-            {
-                "schema": encoder.schema.model_dump(mode="json"),
-                "encoder": plain,
-                "minutes": self.minutes,
-                "history": history,
-                "on_synthetic": on_synthetic,
-            },
-            {f"encoder.{key}": array for key, array in arrays.items()}
-            | {f"generator.{key}": weight.numpy() for key, weight in generator.state_dict().items()},
-        )
+        """Write a model folder. It holds what leaves count and the sorted values of numbers: guard it as you guard the data."""
+        learned = self._learned
+        plain_encoder, arrays = learned.encoder.state()
+        plain_chain, chain_arrays = chains.state(learned.chain)
+        config = {
+            "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain_encoder, "chain": plain_chain,
+            "minutes": self.minutes, "select": self.select, "stages": learned.stages, "on_synthetic": learned.on_synthetic,
+            "critics": [{"slope": critic.slope, "success": critic.success, "folds": len(critic.folds)} for critic in learned.critics],
+        }  # fmt: skip
+        found = {f"encoder.{key}": array for key, array in arrays.items()}
+        found |= {f"chain.{key}": array for key, array in chain_arrays.items()}
+        found |= {f"net.{key}": weight.numpy() for key, weight in learned.net.state_dict().items()}
+        for at, critic in enumerate(learned.critics):
+            for k, trees in enumerate(critic.folds):
+                found |= {f"critic.{at}.{k}.{name}": getattr(trees, name) for name in Boosted._fields}
+        write_model(path, self.name, config, found)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -167,60 +164,149 @@ class TableGAN:
 
     @classmethod
     def _rebuilt(cls, stored: Model) -> Self:
-        schema = validated(stored.config["schema"], "The model's schema")
-        encoder = TableEncoder.restored(schema, stored.config["encoder"], _under("encoder.", stored.arrays))
-        model = cls(minutes=stored.config["minutes"])
-        history = [(int(step), float(rate)) for step, rate in stored.config["history"]]
-        generator = _generator(encoder, _under("generator.", stored.arrays))
-        model._fitted = _Fitted(encoder, generator, history, bool(stored.config["on_synthetic"]))
+        config, arrays = stored.config, stored.arrays
+        schema = validated(config["schema"], "The model's schema")
+        encoder = TableEncoder.restored(schema, config["encoder"], _under("encoder.", arrays))
+        chain = chains.restored(encoder.fields, config["chain"], _under("chain.", arrays))
+        columns = plain(encoder.decode(Codes(np.zeros((1, len(encoder.fields)), np.int32), np.full((1, len(encoder.fields)), 0.5))), schema)
+        critics = []
+        for at, found in enumerate(config["critics"]):
+            folds = tuple(Boosted(*(arrays[f"critic.{at}.{k}.{name}"] for name in Boosted._fields)) for k in range(int(found["folds"])))
+            for trees in folds:
+                trees.check(columns.shape[1])
+            critics.append(Critic(folds, float(found["slope"]), float(found["success"])))
+        model = cls(minutes=config["minutes"], select=bool(config["select"]))
+        stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
+        net = _net(encoder, _under("net.", arrays))
+        model._fitted = _Fitted(encoder, chain, net, tuple(critics), stages, bool(config["on_synthetic"]))
         return model
 
 
-def _generator(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Generator:
-    """The generator with these weights; its size is theirs. ValueError when they do not belong to one, or are not finite."""
-    layout = _layout(encoder)
-    width, latent = weights["tower.into.weight"].shape
-    blocks = sum(key.endswith("first.weight") for key in weights)
+def _played(learned: _Fitted, cohort: Cohort, own: np.ndarray, judged: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
+    """The critics of the rounds of selection that the judge let stand."""
+    schema, rng = learned.encoder.schema, seeds.generator(seed, "gan", "select")
+    real, unseen = plain(cohort.frame[own[_few(len(own), rng)].tolist()], schema), plain(cohort.frame[judged.tolist()], schema)
+    fakes = plain(_candidates(learned, CANDIDATES * len(real), rng, None)[1], schema)
+    found = selected(fakes, real, unseen, n=len(real), seed=seed, on_step=on_step)
+    return replace(learned, critics=found.critics, stages=found.stages)
+
+
+def _replayed(learned: _Fitted, cohort: Cohort, seed: int, on_step: OnStep | None) -> _Fitted:
+    """As many rounds of selection as stood, with critics that have all training patients."""
+    if not learned.critics:
+        return learned
+    schema, rng = learned.encoder.schema, seeds.generator(seed, "gan", "replay")
+    real = plain(cohort.frame[_few(cohort.frame.height, rng)], schema)
+    fakes = plain(_candidates(replace(learned, critics=()), CANDIDATES * len(real), rng, None)[1], schema)
+    log_weights, kept, critics = np.zeros(len(fakes)), np.arange(len(fakes)), []
+    for number in range(len(learned.critics)):
+        if on_step is not None:
+            on_step(number, len(learned.critics), "select again", {})
+        critics.append(learn_critic(fakes[kept], real, seed=seeds.integer(seed, "gan", "critic", number) % 2**31))
+        log_weights = log_weights + critics[-1].log_odds(fakes)
+        kept = select(log_weights, len(real), rng)
+    if on_step is not None:
+        on_step(len(critics), len(critics), "select again", {})
+    return replace(learned, critics=tuple(critics))
+
+
+def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> tuple[Codes, pl.DataFrame]:
+    encoder, chain, net = learned.encoder, learned.chain, learned.net
+    named = rules.columns(where, encoder.schema.table) if isinstance(where, str) and where.strip() else frozenset()
+    first = encoder.reads(named)
+    order = sorted(chain.order, key=lambda field: field not in first)  # stable: the others keep the chain's order
+    with deterministic():
+        codes = draw_codes(
+            encoder,
+            n,
+            propose=lambda field, places, _: _proposed(chain, net, field, places),
+            order=order,
+            where=where,
+            rng=rng,
+            finer=True,
+            settle=lambda tokens, offsets, rng: completer.settled(net, encoder, tokens, offsets, rng),
+        )
+    return codes, decoded(encoder, codes, where)
+
+
+def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarray) -> np.ndarray:
+    """(rows, levels) of `field` given all that is drawn: the chain's distribution given what comes before it there, times what the
+    network makes of the rest. Where something before it is not drawn yet, the network alone knows."""
+    drawn = places[0] >= 0 if len(places) else np.ones(places.shape[1], bool)
+    before = np.zeros(len(drawn), bool)
+    before[list(chain.order[: chain.order.index(field)])] = True
+    tokens = np.floor(places).astype(np.int32)
+    if not drawn[before].all():
+        return completer.told(net, field, tokens)
+    found = chain.propose(field, places, partial(completer.told, net, visible=before))
+    if (drawn & ~before).any():
+        found = found * completer.told(net, field, tokens) / np.maximum(completer.told(net, field, tokens, before), 1e-9)
+    return found
+
+
+def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> pl.DataFrame:
+    """`n` rows, chosen by the critics among more candidates."""
+    if not learned.critics or n == 0:
+        return _candidates(learned, n, rng, where)[1]
+    codes, frame = _candidates(learned, CANDIDATES * n, rng, where)
+    values = plain(frame, learned.encoder.schema)
+    chosen = select(np.sum([critic.log_odds(values) for critic in learned.critics], axis=0), n, rng)
+    chosen = chosen[rng.permutation(n)]
+    return decoded(learned.encoder, _some(codes, chosen), where)
+
+
+def _imputed(learned: _Fitted, cohort: Cohort, rng: np.random.Generator) -> Cohort:
+    encoder, chain, net = learned.encoder, learned.chain, learned.net
+    codes = encoder.encode(cohort.frame)
+    places = codes.tokens + codes.offsets.astype(float)
+    known = codes.tokens > 0
+    places[~known] = -1
+    with deterministic():
+        for field in chain.order:
+            rows = np.flatnonzero(~known[:, field])
+            tokens = np.floor(places[rows]).astype(np.int32)
+            if not len(rows) or encoder.fields[field].levels < 2:
+                continue
+            told = completer.told(net, field, tokens)
+            allowed = encoder.compatible(field, tokens)
+            told = told if allowed is None else told * allowed
+            told[:, 0] = 0
+            total = told.sum(axis=1, keepdims=True)
+            told = np.where(total > 0, told, encoder.fields[field].counts * (np.arange(told.shape[1]) > 0))
+            until = np.cumsum(told, axis=1)
+            drawn = (until <= rng.random(len(rows))[:, None] * until[:, -1:]).sum(axis=1).clip(0, told.shape[1] - 1)
+            places[rows, field] = drawn + np.where(encoder.bins(field)[drawn], rng.random(len(rows)) * (1 - 1e-6), 0.5)
+    tokens = np.floor(places).astype(np.int32)
+    made = encoder.decode(Codes(tokens, (places - tokens).astype(np.float32)))
+    filled = [
+        cohort.frame[c.name] if c.kind == "identifier" else cohort.frame[c.name].fill_null(made[c.name])
+        for c in encoder.schema.table.columns
+    ]
+    return Cohort(cohort.schema, pl.DataFrame(filled), cohort.mark)
+
+
+def _few(rows: int, rng: np.random.Generator) -> list[int]:
+    """All row numbers, or a random draw where there are more than a critic needs."""
+    return list(range(rows)) if rows <= MOST_JUDGED else np.sort(rng.choice(rows, MOST_JUDGED, replace=False)).tolist()
+
+
+def _some(codes: Codes, rows: np.ndarray) -> Codes:
+    return Codes(codes.tokens[rows], codes.offsets[rows])
+
+
+def _net(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Completer:
+    """The network with these weights; its size is theirs. ValueError when they do not belong to one, or are not finite."""
     if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in weights.values()):
         raise ValueError("a weight is not a finite number")
-    if weights["tower.blocks.0.first.weight"].shape != (width, width):
-        raise ValueError("the layers do not fit together")
-    generator = Generator(layout, _counts(encoder), torch.Generator(), latent=latent, width=width, blocks=blocks)
+    width = weights["read"].shape[1]
+    blocks = sum(key.startswith("firsts.") and key.endswith("weight") for key in weights)
+    net = completer.fresh(encoder, completer.variables_of(encoder), torch.Generator(), width=width, blocks=blocks)
     try:
-        generator.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+        net.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
     except RuntimeError as error:
         raise ValueError("the weights do not fit the table") from error
-    return generator.requires_grad_(False)
+    return net.requires_grad_(False)
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-
-
-def _layout(encoder: TableEncoder) -> Layout:
-    return Layout(tuple(f.levels for f in encoder.fields), tuple(f.levels - 1 if f.numeric else 0 for f in encoder.fields))
-
-
-def _counts(encoder: TableEncoder) -> list[Tensor]:
-    return [torch.from_numpy(f.counts) for f in encoder.fields]
-
-
-def _rows_of(cohort: Cohort, patients: pl.Series) -> Tensor:
-    """(rows,) True for the rows of these patients."""
-    key = cohort.schema.table.key
-    patient = cohort.frame[key] if key else pl.int_range(cohort.frame.height, eager=True)
-    return torch.from_numpy(patient.is_in(patients.implode()).to_numpy().copy())
-
-
-@torch.no_grad()
-def _latent(generator: Generator, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """(rows, network width) what a patient brings to all its fields, a few thousand patients at a time."""
-    noise = torch.from_numpy(rng.standard_normal((rows, generator.latent), np.float32))
-    return torch.cat([generator.hidden(part) for part in noise.split(ROWS_AT_ONCE)]).numpy()
-
-
-@torch.no_grad()
-def _propose(generator: Generator, field: int, tokens: np.ndarray, latent: np.ndarray | None) -> np.ndarray:
-    """(rows, levels) from what the patient brings alone: given that, fields are drawn independently."""
-    assert latent is not None
-    return generator.logits(torch.from_numpy(latent), generator.layout.part(field)).double().softmax(1).numpy()

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from proband import seeds
+from proband.schema import Schema
 from proband.stats.discrimination import Discrimination, auc, discriminate, roc
 from proband.stats.resampling import Patients, bootstrap, percentiles
+from proband.validate.clues import clues
 from proband.validate.coded import Part, Tables, matrix
 from proband.validate.findings import Finding
 
@@ -24,12 +26,15 @@ _REFERENCES = 4
 Step = Callable[[int, int, str, Mapping[str, float]], None]
 
 
-def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
-    """`detection_auc` on the values as they are, and `detection_auc_binned` on about 20 codes a column."""
+def detection(coded: Tables, schema: Schema, *, seed: int, on_step: Step) -> list[Finding]:
+    """`detection_auc` on the values as they are, with what gives them away; `detection_auc_binned` on about 20 codes a column."""
     width = max(len(coded.columns), 1)
     n = min(coded.matched, max(_CELLS // width, 500))
     generator = seeds.generator(seed, "detection")
     made, real = coded.synthetic.patients.draw(n, generator), coded.unseen.patients.draw(n, generator)
+    told, alone = clues(coded, schema, made, real, seed=seed)
+    ranked = sorted(zip(coded.names, alone, strict=True), key=lambda pair: -pair[1])
+    more = {"clues": told, "alone": [{"name": name, "auc": _round(value)} for name, value in ranked]}
     found: list[Finding] = []
     total = 2 * (2 + _REFERENCES)
     for name, title, read in (
@@ -63,18 +68,24 @@ def detection(coded: Tables, *, seed: int, on_step: Step) -> list[Finding]:
                 title,
                 value,
                 f"Of a synthetic and a real patient, boosted trees find the synthetic one in {value:.0%} of pairs (50 %: a guess). "
-                + (f"What gives them away most: {names}." if names else "No single column gives them away."),
+                + (f"What gives them away most: {names}." if names else "No single column gives them away.")
+                + (f" The strongest clue: {told[0]['text']}." if name == "detection_auc" and told else ""),
                 interval=(min(low, value), max(high, value)),
                 reference=float(np.mean(reference)),
                 reference_interval=percentiles(np.array(reference)),
                 floor=auc(scores.scores, truth),
                 detail={
                     "columns": [{"name": coded.names[c], "importance": round(float(importance[c]), 4)} for c in order],
+                    **(more if name == "detection_auc" else {}),
                     "roc": {"fpr": [round(float(x), 4) for x in fpr], "tpr": [round(float(x), 4) for x in tpr]},
                 },
             )
         )
     return found
+
+
+def _round(value: float) -> float | None:
+    return round(float(value), 4) if value == value else None
 
 
 def _success(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], float]:

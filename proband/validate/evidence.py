@@ -16,8 +16,7 @@ from proband.records.mark import find_mark
 from proband.records.tables import read_frame
 from proband.schema import Schema
 from proband.schema.frames import to_polars
-from proband.schema.model import Column
-from proband.schema.values import canonical, parse
+from proband.schema.values import lenient
 from proband.validate.findings import Evidence
 
 #: Columns that tools add to say that a table is synthetic; they are no part of a patient's record.
@@ -156,7 +155,7 @@ def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray]
             if column.kind != "identifier":
                 refused[column.name] = np.ones(frame.height, bool)
             continue
-        values, mask = _lenient(column, frame[column.name])
+        values, mask = lenient(column, frame[column.name])
         made.append(values)
         if mask.any():
             refused[column.name] = mask
@@ -164,40 +163,3 @@ def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray]
     if unknown:
         odd["unknown_columns"] = unknown
     return Cohort(schema, pl.DataFrame(made), mark), refused, odd
-
-
-def _lenient(column: Column, raw: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """A column's values as far as its type can hold them, and a mask of the cells it cannot; bounds and levels are judged later."""
-    nothing = np.zeros(len(raw), bool)
-    if raw.dtype == column.dtype and not (raw.dtype == pl.String and column.missing):
-        return raw.fill_nan(None) if raw.dtype.is_float() else raw, nothing
-    try:
-        return parse(column, raw), nothing
-    except InputError:
-        pass
-    open_ended = column.model_copy(update={"low": None, "high": None})
-    if column.kind in ("category", "ordinal"):
-        levels = canonical(raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw).unique().drop_nulls().sort().to_list()
-        open_ended = open_ended.model_copy(update={"categories": tuple(dict.fromkeys([*(column.categories or ()), *levels]))})
-    try:
-        return parse(open_ended, raw), nothing
-    except InputError:
-        pass
-    # Some cells cannot be read at all. Numbers are sifted at once, other kinds by their distinct values.
-    missing = (raw.is_null() | raw.cast(pl.String).str.strip_chars().is_in(["", *column.missing])).to_numpy()
-    if column.kind in ("number", "integer"):
-        text = raw.cast(pl.String).str.strip_chars()
-        text = text.str.strip_suffix(column.unit_in_cell.strip()).str.strip_chars() if column.unit_in_cell else text
-        found = text.cast(pl.Float64, strict=False)
-        fits = found.is_finite() & ((found == found.round(0)) | (column.kind == "number")) & (found.abs() < 2.0**62)
-        values = found.to_frame("x").select(pl.when(fits & ~pl.Series(missing)).then("x")).to_series().cast(column.dtype).alias(column.name)
-        return values, values.is_null().to_numpy() & ~missing
-    known: dict[object, object] = {}
-    for value in raw.unique().drop_nulls().to_list():
-        try:
-            known[value] = parse(open_ended, pl.Series(column.name, [value], dtype=raw.dtype)).item()
-        except InputError:
-            known[value] = None
-    table = pl.DataFrame({"raw": pl.Series(list(known), dtype=raw.dtype), "read": pl.Series(list(known.values()), dtype=column.dtype)})
-    values = raw.alias("raw").to_frame().join(table, on="raw", how="left", maintain_order="left")["read"].alias(column.name)
-    return values, values.is_null().to_numpy() & ~missing

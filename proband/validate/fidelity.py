@@ -66,7 +66,7 @@ def fidelity(evidence: Evidence, *, seed: int, on_step: Step | None = None, code
         rules_broken(evidence),
         format_broken(evidence),
     ]
-    return findings + detection(coded, seed=seed, on_step=step)
+    return findings + detection(coded, evidence.train.schema, seed=seed, on_step=step)
 
 
 # Columns, pairs and triples.

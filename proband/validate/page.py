@@ -40,21 +40,30 @@ def page(report: Report) -> str:
         for finding in report.findings
     ]
     context = words.printable(report.context)
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            context=context,
+            outcome=words.outcome(findings),
+            sentences=words.sentences(findings, context),
+            sections=[_section(question, findings, context) for question in words.QUESTIONS],
+            findings=[(finding, _gauge(i, finding)) for i, finding in enumerate(findings)],
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates beside this file, with everything escaped and numbers in the report's words."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("proband.validate", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=words.number, span=words.span, bound=words.bound, status=words.status, count=words.count)
-    return environment.get_template("report.html.jinja").render(
-        context=context,
-        outcome=words.outcome(findings),
-        sentences=words.sentences(findings, context),
-        sections=[_section(question, findings, context) for question in words.QUESTIONS],
-        findings=[(finding, _gauge(i, finding)) for i, finding in enumerate(findings)],
-    )
+    made.filters.update(number=words.number, span=words.span, bound=words.bound, status=words.status, count=words.count)
+    return made
 
 
 def _section(question: Question, findings: Sequence[Finding], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +95,11 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: plates.associations(details["association_error"]),
         lambda: [plates.success(context["history"]) if context.get("history") else plates.detection(judge["roc"])],
         lambda: [plates.groups(details["subgroups_error"]["groups"])],
-        lambda: [plates.giveaways(judge["columns"])],
+        lambda: [plates.giveaways(judge["clues"])],
         lambda: [plates.missing(details["missingness_distance"]["columns"])],
     )
     grids = _kept(
+        lambda: [plates.clues(judge["clues"])],
         lambda: [plates.rules(details["rules_broken"]["rules"])],
         lambda: [plates.pairs(details["pairs_distance"]["worst"])],
         lambda: [plates.columns(_ranked(details))],

@@ -146,11 +146,11 @@ def beside(key: str, rows: Sequence[tuple[str, float, float]], label: str, *, sh
     return draw(key, width, height, label, paint)
 
 
-def bars(key: str, rows: Sequence[tuple[str, float]], label: str) -> str:
-    """Named bars, longest first, the name above its bar."""
+def bars(key: str, rows: Sequence[tuple[str, float]], label: str, *, zero: float = 0.0) -> str:
+    """Named bars, longest first, the name above its bar; a value of `zero` has no length."""
     width, step = WIDTH, 30
     height = step * len(rows) + 6
-    highest = max((value for _, value in rows), default=1.0) or 1.0
+    highest = max((value - zero for _, value in rows), default=1.0) or 1.0
 
     def paint(figure: Figure) -> None:
         axes = _rows(figure, width, height)
@@ -159,7 +159,9 @@ def bars(key: str, rows: Sequence[tuple[str, float]], label: str) -> str:
             axes.text(4, y, short(name, 38), fontsize=11, va="center", color=INK)
             axes.text(width - 4, y, number(value), fontsize=10.5, va="center", ha="right", color=MUTED)
             axes.plot([4, width - 4], [y + 12, y + 12], color=LINE, linewidth=4, solid_capstyle="butt")
-            axes.plot([4, 4 + (width - 8) * max(0.0, value) / highest], [y + 12, y + 12], color=FAKE, linewidth=4, solid_capstyle="butt")
+            axes.plot(
+                [4, 4 + (width - 8) * max(0.0, value - zero) / highest], [y + 12, y + 12], color=FAKE, linewidth=4, solid_capstyle="butt"
+            )
 
     return draw(key, width, height, label, paint)
 

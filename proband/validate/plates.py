@@ -137,17 +137,27 @@ def detection(curves: Mapping[str, Any]) -> Plate:
     )
 
 
-def giveaways(columns: Rows) -> Plate:
-    """The columns on which the judge's success rests."""
-    telling = [(str(cell["name"]), float(cell["importance"])) for cell in columns if (cell["importance"] or 0) > 0]
-    ranked = sorted(telling, key=lambda row: -row[1])[:_MOST_ROWS]
+def giveaways(rows: Rows) -> Plate:
+    """The clues by which synthetic patients are told from real ones, each alone."""
+    ranked = sorted(((_clue(row), float(row["auc"])) for row in rows), key=lambda row: -row[1])[:_MOST_ROWS]
     if not ranked:
-        raise ValueError("no column gives them away")
+        raise ValueError("nothing gives them away")
     listed = ", ".join(f"{name} {number(value)}" for name, value in ranked)
     return Plate(
         "What gives the synthetic patients away",
-        "How much the judge's success rests on each column. Near 0 everywhere is good.",
-        Markup(pictures.bars("giveaways", ranked, f"The columns that give the synthetic patients away most: {listed}.")),
+        "How often a judge who sees this alone finds the synthetic one of two patients; 0.5 is a guess. In words below.",
+        Markup(pictures.bars("giveaways", ranked, f"What gives the synthetic patients away most: {listed}.", zero=0.5)),
+    )
+
+
+def _clue(row: Mapping[str, Any]) -> str:
+    return str(row["name"]) if row["kind"] == "column" else f"{row['name']} ({row['kind']})"
+
+
+def clues(rows: Rows) -> Grid:
+    """The same clues in words."""
+    return _grid(
+        "What gives them away, in words", ("Clue", "Told apart by it alone"), [(str(row["text"]), percent(row["auc"])) for row in rows]
     )
 
 

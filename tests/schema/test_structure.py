@@ -149,6 +149,24 @@ def test_order_of_dates(rng: np.random.Generator) -> None:
     assert found(frame) == ["admitted <= discharged"]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_days_between_dates(rng: np.random.Generator, first: int) -> None:
+    """The third date is where the stay would have to end: without it the days are missing, too."""
+    born = np.datetime64("1950-01-01") + rng.integers(0, 9000, ROWS)
+    start = np.datetime64("2020-01-01") + rng.integers(0, 1000, ROWS)
+    stay, gaps = rng.integers(0, 30, ROWS), rng.random(ROWS) < 0.1
+    frame = {
+        "born": born.astype(str),
+        "admitted": start.astype(str),
+        "discharged": with_gaps((start + stay).astype(str), gaps),
+        "days": with_gaps(stay + first, gaps),
+    }
+    more = " + 1" if first else ""
+    assert found(frame)[0] == f"days = CAST(discharged AS INTEGER) - CAST(admitted AS INTEGER){more}"
+    frame["days"] = with_gaps(stay + first, rng.random(ROWS) < 0.1)  # missing elsewhere: no definition
+    assert not any("days" in rule for rule in found(frame))
+
+
 def test_ranges_that_lie_apart_are_no_rule(rng: np.random.Generator) -> None:
     age = rng.integers(30, 70, ROWS)
     assert found({"age": age, "cholesterol": 150 + age + rng.integers(0, 100, ROWS)}) == []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from proband.stats.discrimination import auc, discriminate, roc
+from proband.stats.discrimination import auc, discriminate, roc, told_by
 
 
 def test_auc_counts_pairs_and_ties_half() -> None:
@@ -55,3 +55,20 @@ def test_the_same_seed_gives_the_same_scores() -> None:
     values, labels = two_tables(0.5, rows=100)
     one, other = (discriminate(values, labels, np.arange(200), seed=4, importance=True) for _ in range(2))
     assert (one.scores == other.scores).all() and (one.importance == other.importance).all()
+
+
+def test_a_judge_of_codes_finds_what_one_side_alone_has() -> None:
+    codes = np.concatenate([np.tile([0, 1], 500), np.tile([1, 2], 500)])
+    assert told_by(codes, 1000) == pytest.approx(7 / 8)  # half of each side is told for sure; of the shared code nothing: 3/4 + 1/2 * 1/4
+
+
+def test_a_judge_of_codes_can_only_guess_where_there_is_no_difference() -> None:
+    codes = np.random.default_rng(0).integers(0, 50, 8_000)
+    assert abs(told_by(codes, 4_000) - 0.5) < 0.025  # two standard errors of an AUC of 4,000 against 4,000 are .013
+    assert told_by(np.zeros(10, int), 5) == 0.5
+
+
+def test_a_column_without_any_value_tells_nothing_and_is_no_fault() -> None:
+    values = np.column_stack([np.tile([0.0, 1.0], 100), np.full(200, np.nan)])
+    judged = discriminate(values, np.tile([0, 1], 100), np.arange(200), seed=0, trees=5)
+    assert auc(judged.scores, np.tile([0, 1], 100)) == 1.0

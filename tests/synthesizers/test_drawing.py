@@ -13,8 +13,8 @@ from proband.synthesizers.drawing import draw
 
 
 def sampler(cohort, order=None):
-    """A function of (n, where, seed) that draws every field on its own."""
-    encoder = TableEncoder.fit(cohort)
+    """A function of (n, where, seed) that draws every field on its own; tables of a few rows keep the values of single patients."""
+    encoder = TableEncoder.fit(cohort, held_by=1)
 
     def propose(field, tokens, latent):
         counts = encoder.fields[field].counts
@@ -63,7 +63,7 @@ def small(rules=(), **columns):
 )
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_conditions_and_rules_hold_in_every_row(cohort, where, shuffled):
-    fields = len(TableEncoder.fit(cohort).fields)
+    fields = len(TableEncoder.fit(cohort, held_by=1).fields)
     order = list(np.random.default_rng(1).permutation(fields)) if shuffled else None
     frame = sampler(cohort, order)(200, where)
     assert frame.height == 200
@@ -83,7 +83,7 @@ def test_a_mask_gives_the_conditional_distribution():
 def test_a_condition_reaches_back_to_the_fields_drawn_before():
     """P(sick) = 1/2, and a patient who is sick coughs with probability .9, others .1: of those who cough 90 % are sick."""
     cohort = small((), sick=[True, False], cough=[True, False])
-    encoder = TableEncoder.fit(cohort)
+    encoder = TableEncoder.fit(cohort, held_by=1)
 
     def propose(field, tokens, latent):
         if field == 0:
@@ -106,7 +106,7 @@ def test_a_rare_condition_brings_more_rows_along():
 
 def test_latent_stays_with_its_patient():
     cohort = small((), a=[True, False], b=[True, False])
-    encoder = TableEncoder.fit(cohort)
+    encoder = TableEncoder.fit(cohort, held_by=1)
 
     def propose(field, tokens, latent):
         return np.stack([np.zeros(len(tokens)), 1 - latent[:, 0], latent[:, 0]], axis=1)
@@ -226,7 +226,7 @@ def test_random_rules_and_conditions(seed):
     where = " AND ".join(_condition(rng, frame) for _ in range(rng.integers(1, 4)))
     possible = sql.holds(where, frame, table).fill_null(False).any()
     cohort = Cohort(Schema(tables=(table,), rules=tuple(Rule(sql=text) for text in rules)), frame.select(list(columns)))
-    order = list(rng.permutation(len(TableEncoder.fit(cohort).fields)))
+    order = list(rng.permutation(len(TableEncoder.fit(cohort, held_by=1).fields)))
     try:
         made = sampler(cohort, order)(40, where)
     except InputError:

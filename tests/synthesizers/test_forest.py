@@ -14,7 +14,7 @@ from proband.encode.tables import Field
 from proband.errors import InputError
 from proband.schema import Column, Schema, Table
 from proband.synthesizer import load
-from proband.synthesizers.forest import SequentialForest, _smoothed
+from proband.synthesizers.forest import SequentialForest, smoothed
 
 
 def table(frame: pl.DataFrame, **kinds: str) -> Cohort:
@@ -54,7 +54,7 @@ def test_a_leaf_does_not_draw_a_number_to_one_patient():
     # Token 0 is missing, then thirty numbers of a hundred patients each and a heap of three thousand.
     field = Field("x", 32, True, np.array([500, *[100] * 30, 3000]))
     leaves = sparse.csr_matrix(np.eye(32)[[10, 31, 0]])  # three leaves that know one token only
-    one, heap, missing = _smoothed(leaves, field).toarray()
+    one, heap, missing = smoothed(leaves, field, 0.08).toarray()
     assert one.sum() == pytest.approx(1) and one[10] < 0.3 and one[9] == pytest.approx(one[11]) and one[9] > 0.1 and one[0] == 0
     assert heap[31] > 0.9, "a heap is many patients, and stays"
     assert missing[0] == 1

@@ -148,9 +148,9 @@ def test_writing_refuses_what_exists_and_leaves_nothing_partial(model, tmp_path,
 
 
 def test_names():
-    assert names()[:2] == ["forest", "gan"]
+    assert names()[:2] == ["gan", "forest"]
     assert find("independent") is IndependentColumns
-    with pytest.raises(InputError, match="There are: forest"):
+    with pytest.raises(InputError, match="There are: gan"):
         find("ctgan")
 
 

@@ -1,13 +1,19 @@
 """TableGAN on tables small enough to know the answer; the general contract is tested in test_contract.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from proband.cohort import Cohort
+from proband.encode import TableEncoder
 from proband.errors import InputError
+from proband.game.play import deterministic
 from proband.schema import Column, Rule, Schema, Table
-from proband.synthesizers import tables
+from proband.synthesizer import read_model, write_model
+from proband.synthesizers import chain as chains
+from proband.synthesizers import completer
 from proband.synthesizers.tables import TableGAN
 
 
@@ -16,167 +22,172 @@ def cohort_of(frame, columns, rules=(), key=None):
     return Cohort(schema, frame.select(pl.col(c.name).cast(c.dtype) for c in columns))
 
 
-def two_columns(rows=1200, seed=0):
-    """A marker that is high exactly in the sick, who are 40 %; a tenth of the markers is missing, only among the well."""
+def scored(rows=900, seed=0):
+    """Two markers, a score that is their mean to within 1 %, and whether it is high; the score is missing in a fifth."""
     rng = np.random.default_rng(seed)
-    sick = rng.random(rows) < 0.4
-    marker = np.round(rng.normal(np.where(sick, 30, 10), 2), 1)
-    missing = ~sick & (rng.random(rows) < 1 / 6)
-    frame = pl.DataFrame({"sick": np.where(sick, "yes", "no"), "marker": marker}).with_columns(
-        marker=pl.when(pl.Series(missing)).then(None).otherwise(pl.col("marker"))
+    one, other = np.round(rng.normal(50, 10, rows), 1), np.round(rng.normal(50, 10, rows), 1)
+    score = np.round((one + other) / 2 + rng.normal(0, 0.5, rows), 1)
+    frame = pl.DataFrame({"score": score, "one": one, "other": other, "high": np.where(score > 50, "yes", "no")}).with_columns(
+        score=pl.when(pl.Series(rng.random(rows) < 0.2)).then(None).otherwise(pl.col("score"))
     )
-    return cohort_of(frame, [Column(name="sick", kind="category", categories=("no", "yes")), Column(name="marker", kind="number")])
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A short game; how many rounds a minute holds is tested on its own."""
-    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout, rows: round(30 * minutes))
+    numbers = [Column(name=name, kind="number") for name in ("score", "one", "other")]
+    return cohort_of(frame, [*numbers, Column(name="high", kind="category", categories=("no", "yes"))])
 
 
 @pytest.fixture(scope="module")
-def learned():
-    """A model of `two_columns` after 300 rounds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "steps_in", lambda minutes, layout, rows: 300)
-        return TableGAN().fit(two_columns(), seed=0)
+def real():
+    return scored()
 
 
-def test_it_learns_what_independent_columns_miss(learned):
-    """Independent columns put 52 % of the known markers on the wrong side of 20; so few is learned, not chance."""
-    made = learned.sample(2000, seed=1).frame
+@pytest.fixture(scope="module")
+def model(real):
+    return TableGAN(minutes=0.1).fit(real, seed=0)
+
+
+def test_a_score_is_told_last_by_prediction_and_residual(real, model):
+    """The score follows its markers: independent columns would leave a residual of 5 in the median, the real one is .3."""
+    assert model._fitted.encoder.fields[model._fitted.chain.order[-1]].name == "score"
+    made = model.sample(2000, seed=1).frame
+    residual = made.select(pl.col("score") - (pl.col("one") + pl.col("other")) / 2).drop_nulls().to_series()
+    assert residual.abs().median() < 1.5
+    assert made["score"].null_count() / 2000 == pytest.approx(0.2, abs=0.05)  # three standard errors of both tables
     known = made.drop_nulls()
-    wrong = ((known["marker"] > 20) != (known["sick"] == "yes")).mean()
-    assert wrong < 0.08
-    # Shares within .06: four standard errors of 2,000 draws are .044, and 300 rounds leave a little more.
-    assert (made["sick"] == "yes").mean() == pytest.approx(0.4, abs=0.06)
-    assert made["marker"].null_count() / 2000 == pytest.approx(0.1, abs=0.06)
-    assert made.filter(pl.col("sick") == "yes")["marker"].null_count() / 800 < 0.03  # missing is a value, and it depends
+    assert ((known["score"] > 50) == (known["high"] == "yes")).mean() > 0.9
 
 
-def test_before_the_game_columns_are_independent_with_the_right_shares(monkeypatch):
-    monkeypatch.setattr(tables, "steps_in", lambda minutes, layout, rows: 1)
-    made = TableGAN().fit(two_columns(), seed=0).sample(4000, seed=1).frame
-    assert (made["sick"] == "yes").mean() == pytest.approx(0.4, abs=0.05)
-    wrong = made.drop_nulls().select((pl.col("marker") > 20) != (pl.col("sick") == "yes")).to_series().mean()
-    assert wrong == pytest.approx(0.49, abs=0.06)  # .4 * .5 / .9 + .6 * .4 / .9
+def test_a_condition_on_any_column_is_exact_and_the_rest_follows(model):
+    made = model.sample(500, seed=1, where="high = 'yes' AND score >= 60").frame
+    assert (made["high"] == "yes").all() and (made["score"] >= 60).all()
+    # The markers of such patients are about 63 on average, 50 in all: their mean is the score.
+    assert made.select((pl.col("one") + pl.col("other")).mean() / 2).item() == pytest.approx(made["score"].mean(), abs=2.5)
 
 
-def test_the_history_is_of_held_out_pairs(learned):
-    steps, rates = zip(*learned.history, strict=True)
-    assert steps[-1] == 300 and list(steps) == sorted(steps)
-    assert all(0 <= rate <= 1 for rate in rates) and len(set(rates)) > 5
+def test_imputation_fills_what_is_missing_and_touches_nothing_else(real, model):
+    whole = model.impute(real, seed=1)
+    assert whole.frame["score"].null_count() == 0
+    missing = real.frame["score"].is_null()
+    assert whole.frame.filter(~missing).equals(real.frame.filter(~missing))
+    filled = whole.frame.filter(missing)
+    # By the mean of all, the filled scores would be off by 5.6 in the median; by the markers, far less.
+    assert filled.select((pl.col("score") - (pl.col("one") + pl.col("other")) / 2).abs().median()).item() < 4
+    assert whole.frame.equals(model.impute(real, seed=1).frame)
 
 
-@pytest.mark.parametrize("where", ["sick = 'yes'", "marker > 25", "marker IS NULL", "sick = 'no' AND marker BETWEEN 8 AND 12"])
-def test_where_is_exact(learned, where):
-    made = learned.sample(300, seed=3, where=where)
-    assert made.frame.height == 300
-    assert made.frame.filter(pl.sql_expr(where)).height == 300
+def test_stages_tell_how_the_game_went(model):
+    assert model.stages[0]["round"] == 0 and model.stages[0]["kept"] == 1
+    assert all(0 <= stage[name] <= 1 for stage in model.stages for name in ("success", "membership", "effective"))
+    kept = [stage["success"] for stage in model.stages if stage["kept"]]
+    assert kept == sorted(kept, reverse=True), "a round stays only if the judges are fooled more often"
+    assert len(model._fitted.critics) == len(kept) - 1
+    assert model.history == [(stage["round"], stage["success"]) for stage in model.stages]
 
 
-def test_a_condition_moves_the_other_column(learned):
-    sick = learned.sample(1000, seed=4, where="marker > 25").frame["sick"]
-    well = learned.sample(1000, seed=4, where="marker < 15").frame["sick"]
-    assert (sick == "yes").mean() > 0.85 and (well == "yes").mean() < 0.15
+def test_same_seed_same_patients_and_a_saved_model_says_the_same(real, model, tmp_path):
+    again = TableGAN(minutes=0.1).fit(real, seed=0)
+    expected = model.sample(200, seed=3).frame
+    assert again.sample(200, seed=3).frame.equals(expected)
+    model.save(tmp_path / "model")
+    loaded = TableGAN.load(tmp_path / "model")
+    assert loaded.sample(200, seed=3).frame.equals(expected)
+    assert loaded.stages == model.stages
+    assert loaded.impute(real, seed=1).frame.equals(model.impute(real, seed=1).frame)
 
 
-def test_rules_hold_in_every_row(quick):
-    rng = np.random.default_rng(0)
-    low = rng.integers(50, 90, 400)
-    frame = pl.DataFrame({"diastolic": low, "systolic": low + rng.integers(0, 60, 400), "copy": low})
-    columns = [Column(name=name, kind="integer") for name in frame.columns]
-    model = TableGAN(minutes=1).fit(cohort_of(frame, columns, rules=["diastolic <= systolic", "copy = diastolic"]), seed=0)
-    for where in (None, "systolic < 100"):
-        made = model.sample(500, seed=1, where=where).frame
-        assert (made["diastolic"] <= made["systolic"]).all() and (made["copy"] == made["diastolic"]).all()
-
-
-def test_same_seed_same_patients(quick):
-    def patients(fit, draw):
-        return TableGAN(minutes=0.3).fit(two_columns(300), seed=fit).sample(50, seed=draw).frame
-
-    first = patients(1, 1)
-    assert first.equals(patients(1, 1))
-    assert not first.equals(patients(2, 1)) and not first.equals(patients(1, 2))
-
-
-def test_saved_and_loaded_it_samples_the_same(learned, tmp_path):
-    learned.save(tmp_path / "model")
-    again = TableGAN.load(tmp_path / "model")
-    assert again.history == learned.history
-    for where in (None, "marker > 25"):
-        assert again.sample(100, seed=5, where=where).frame.equals(learned.sample(100, seed=5, where=where).frame)
-
-
-def test_weights_that_do_not_fit_are_refused(learned, tmp_path):
-    from proband.synthesizer import read_model, write_model
-
-    learned.save(tmp_path / "model")
+def test_parts_that_do_not_fit_are_refused(model, tmp_path):
+    model.save(tmp_path / "model")
     stored = read_model(tmp_path / "model")
-    name = "generator.head.weight"
-    for number, wrong in enumerate((stored.arrays[name][:-1], stored.arrays[name] * np.nan, stored.arrays[name].astype(np.float64))):
+    trees = next(name for name in stored.arrays if name.startswith("chain.") and name.endswith("trees.left"))
+    wrongs = {
+        "net.read": stored.arrays["net.read"][:-1],
+        "net.tell.bias": np.full_like(stored.arrays["net.tell.bias"], np.nan),
+        trees: np.zeros_like(stored.arrays[trees]),
+        "critic.0.0.feature" if "critic.0.0.feature" in stored.arrays else "net.read_waves": np.full(7, 99, np.int32),
+    }
+    for number, (name, wrong) in enumerate(wrongs.items()):
         write_model(tmp_path / str(number), "gan", stored.config, stored.arrays | {name: np.ascontiguousarray(wrong)})
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="cannot be trusted"):
             TableGAN.load(tmp_path / str(number))
 
 
-def test_an_interrupt_leaves_the_model_as_it_was(quick):
-    def stop(step, total, what, figures):
-        if step == 3:
-            raise KeyboardInterrupt
+def test_interrupted_it_stays_as_it_was(real, model):
+    before = model.sample(20, seed=1).frame
 
-    model = TableGAN(minutes=1)
+    def stop(done, total, what, figures):
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        model.fit(two_columns(300), seed=0, on_step=stop)
-    with pytest.raises(InputError, match="has not learned anything yet"):
-        model.sample(1, seed=0)
+        model.fit(real, seed=9, on_step=stop)
+    assert model.sample(20, seed=1).frame.equals(before)
 
 
-def test_progress_comes_with_figures(quick):
+def test_progress_names_every_part_of_the_work(real):
     seen = []
-    TableGAN(minutes=0.2).fit(two_columns(300), seed=0, on_step=lambda *step: seen.append(step))
-    assert [step[0] for step in seen] == [1, 2, 3, 4, 5, 6] and all(step[1] == 6 for step in seen)
-    assert set(seen[-1][3]) == {"discriminator loss", "generator loss", "success"}
+    TableGAN(minutes=0.02).fit(real, seed=0, on_step=lambda done, total, what, figures: seen.append((what, done, total)))
+    assert {what for what, _, _ in seen} >= {"learn", "select", "columns"}
+    assert all(0 <= done <= total for _, done, total in seen)
 
 
-def test_all_rows_of_a_patient_are_held_out_together(quick, monkeypatch):
-    frame = pl.DataFrame({"id": [f"p{i // 4}" for i in range(200)], "mood": ["good", "bad"] * 100})
-    columns = [Column(name="id", kind="identifier"), Column(name="mood", kind="category", categories=("good", "bad"))]
-    cohort = cohort_of(frame, columns, key="id")
-    told = tables._rows_of(cohort, cohort.patients.sort()[:5])
-    assert told.sum() == 20 and cohort.frame.filter(pl.Series(told.numpy()))["id"].n_unique() == 5
+def test_weights_come_from_patients_that_the_predictors_did_not_see():
+    """A predictor that knows its own rows by heart and nothing else gets no weight on other rows."""
+    said = np.column_stack([np.full(500, 0.3), np.full(500, 1e-6)])
+    assert chains.mixture(said).tolist() == pytest.approx([1, 0], abs=1e-3)
+    useful = np.column_stack([np.full(500, 0.3), np.where(np.arange(500) % 2, 0.9, 0.1)])
+    assert 0.2 < chains.mixture(useful)[1] < 0.8
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
-def test_a_handful_of_patients_is_enough_to_run(quick, rows):
-    columns = [Column(name="sick", kind="boolean"), Column(name="marker", kind="number")]
-    frame = pl.DataFrame({"sick": [True] * rows, "marker": [None] * rows})
-    made = TableGAN(minutes=0.1).fit(cohort_of(frame, columns), seed=0).sample(20, seed=1).frame
-    assert made["sick"].all() and made["marker"].null_count() == 20  # nothing else was ever seen
+def test_the_network_alone_speaks_where_the_chain_cannot(real, model):
+    """Drawn first, a column that the chain tells last comes from the network, whose shares are those of the table."""
+    fitted = model._fitted
+    last = fitted.chain.order[-1]
+    nothing = np.full((1, len(fitted.encoder.fields)), -1, np.int32)
+    with deterministic():
+        told = completer.told(fitted.net, last, nothing)[0]
+    shares = fitted.encoder.fields[last].counts / fitted.encoder.fields[last].counts.sum()
+    assert abs(told - shares).sum() / 2 < 0.1
 
 
-def test_identifiers_alone_teach_nothing():
-    frame = pl.DataFrame({"id": ["a", "b"]})
+def test_rules_and_pairs_hold(tmp_path):
+    rng = np.random.default_rng(1)
+    systolic = np.round(rng.normal(130, 15, 400))
+    frame = pl.DataFrame({"diastolic": np.minimum(systolic, np.round(systolic * rng.uniform(0.5, 1, 400))), "systolic": systolic})
+    frame = frame.with_columns(copy=pl.col("diastolic"))
+    columns = [Column(name=name, kind="number") for name in ("diastolic", "systolic", "copy")]
+    model = TableGAN(minutes=0.02).fit(cohort_of(frame, columns, rules=["diastolic <= systolic", "copy = diastolic"]), seed=0)
+    made = model.sample(500, seed=1).frame
+    assert (made["diastolic"] <= made["systolic"]).all() and (made["copy"] == made["diastolic"]).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 30])
+def test_a_handful_of_patients_is_enough_to_run(rows):
+    frame = pl.DataFrame({"x": [float(row % 7) for row in range(rows)], "group": ["a" if row % 2 else "b" for row in range(rows)]})
+    columns = [Column(name="x", kind="number"), Column(name="group", kind="category", categories=("a", "b"))]
+    made = TableGAN(minutes=0.01).fit(cohort_of(frame, columns), seed=0).sample(10, seed=1)
+    assert made.frame.height == 10
+
+
+def test_nothing_to_learn_is_said():
     with pytest.raises(InputError, match="nothing to learn"):
-        TableGAN().fit(cohort_of(frame, [Column(name="id", kind="identifier")], key="id"), seed=0)
+        TableGAN().fit(cohort_of(pl.DataFrame({"id": ["a", "b"]}), [Column(name="id", kind="identifier")], key="id"), seed=0)
+    with pytest.raises(InputError, match="not a training time"):
+        TableGAN(minutes=0)
+    with pytest.raises(InputError, match="has not learned"):
+        TableGAN().sample(1, seed=0)
 
 
-def test_minutes_give_rounds_by_a_fixed_sum():
-    narrow, wide = tables.Layout((10,) * 10, (0,) * 10), tables.Layout((10,) * 100, (0,) * 100)
-    many = 1_000_000
-    assert tables.steps_in(2, narrow, many) == pytest.approx(2 * tables.steps_in(1, narrow, many), abs=1)
-    assert tables.steps_in(2, narrow, many) > tables.steps_in(2, wide, many) > 100
-    assert tables.steps_in(1e-9, wide, many) == 1
+def test_critics_may_be_left_out(real):
+    plain_model = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
+    assert plain_model.stages == [] and plain_model._fitted.critics == ()
+    assert plain_model.sample(50, seed=1).frame.height == 50
 
 
-def test_a_small_table_is_not_played_by_heart():
-    layout = tables.Layout((10,) * 10, (0,) * 10)
-    assert tables.steps_in(60, layout, 2560) == 10 * tables.PASSES  # a pass is ten batches of 256
-    assert tables.steps_in(60, layout, 50) == tables.FEWEST_ROUNDS
-
-
-@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
-def test_impossible_minutes_are_refused(minutes):
-    with pytest.raises(InputError, match="is not a training time"):
-        TableGAN(minutes=minutes)
+def test_the_chain_ignores_what_it_tells_later(real, model):
+    """What is drawn later than a field in the chain's order does not change its distribution."""
+    fitted = model._fitted
+    encoder: TableEncoder = fitted.encoder
+    codes = encoder.encode(real.frame[:50])
+    places = codes.tokens + codes.offsets.astype(float)
+    first = fitted.chain.order[0]
+    other = places.copy()
+    other[:, [f for f in range(places.shape[1]) if f != first]] = -1
+    assert np.array_equal(fitted.chain.propose(first, places, None), fitted.chain.propose(first, other, None))
+    assert replace(fitted, critics=()).critics == ()

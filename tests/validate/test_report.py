@@ -60,7 +60,8 @@ def full(columns: int = 5, *, first: str = "age_at_admission_in_completed_years_
     copied = {"synthetic_share_train": 0.01, "synthetic_share_holdout": 0.009}
     worst = [{"columns": names[:2], "distance": 0.1, "reference": 0.05, "floor": 0.2}]
     rule = {"sql": "a <= b", "synthetic": 0.0, "real": 0.0}
-    judge = {"roc": {"fpr": rate, "tpr": rate**0.5}, "columns": [{"name": name, "importance": 0.1} for name in names]}
+    clues = [{"kind": "column", "name": name, "auc": 0.9, "text": f"3% of '{name}' lie on its format"} for name in names]
+    judge = {"roc": {"fpr": rate, "tpr": rate**0.5}, "clues": clues}
     findings = (
         met("columns_distance", 0.02, (0.01, 0.03), 0.05, reference=0.02, detail={"columns": rows}),
         finding("pairs_distance", 0.02, detail={"worst": worst}),

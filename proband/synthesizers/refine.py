@@ -1,0 +1,191 @@
+"""The adversarial half, for anybody's synthetic patients: a critic weighs them, and those that look real enough stay."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from proband import seeds
+from proband.cohort import Cohort, Mark
+from proband.encode import TableEncoder
+from proband.encode.plain import plain
+from proband.errors import InputError
+from proband.game.selection import Critic, effective, learn_critic, select
+from proband.schema import Schema
+from proband.schema.frames import to_polars
+from proband.schema.values import lenient
+from proband.stats.discrimination import auc, discriminate
+from proband.stats.neighbours import nearest
+from proband.synthesizer import OnStep
+
+HELD_OUT = 0.15  # share of the training patients that only judge
+ROUNDS = 3  # at most
+RISK = 0.01  # a round may raise the success of the membership attack by this much, no more
+MOST_JUDGED = 20_000  # rows a side that a critic learns from
+ATTACKED = 5_000  # rows a side in the membership attack
+
+
+class Selection(NamedTuple):
+    """What the rounds came to.
+
+    critics      those that were kept, one a round
+    log_weights  (candidates,) the sum of their log odds
+    stages       per round: mean success of the judges (`stage`), success with unseen patients, membership AUC, the share of
+                 candidates that equally weighted ones would be worth (effective), and whether it was kept (1 or 0); round 0 is
+                 before any
+    """
+
+    critics: tuple[Critic, ...]
+    log_weights: np.ndarray
+    stages: list[dict[str, float]]
+
+
+class Refined(NamedTuple):
+    """The patients who stayed, and the figures of every round (see `Selection`); round -1 is the table as it was given."""
+
+    cohort: Cohort
+    stages: list[dict[str, float]]
+
+
+def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on_step: OnStep | None = None) -> Refined:
+    """Make anybody's synthetic patients harder to tell from real ones: put right what gives them away, then choose among them.
+
+    synthetic  a Cohort or a frame (pandas, polars, arrow) with the columns of `train`
+    train      the real patients that it was learned from
+    n          patients to keep; a third unless told: the more there are to choose from, the better the choice
+
+    First every row is told again in the words of the real table: numbers on their format, copies, derived columns and laws
+    recomputed, ordered pairs in order, no value that a single patient holds. Then up to three rounds of selection; a round stays
+    only if its judges, one of whom has the 15 % of the training patients that no critic saw, find the fakes harder to tell, and
+    membership risk does not rise by more than .01.
+
+    InputError when a column is missing, a level is unknown, or there are fewer rows than `n`.
+    """
+    schema = train.schema
+    frame = synthetic.frame if isinstance(synthetic, Cohort) else to_polars(synthetic)
+    drawn = [c for c in schema.table.columns if c.kind not in ("identifier", "text")]
+    if missing := [c.name for c in drawn if c.name not in frame.columns]:
+        raise InputError(f"The synthetic table has no column {missing[0]!r}, which the training patients have. Add it.")
+    n = frame.height // 3 if n is None else n
+    if not 1 <= n <= frame.height:
+        raise InputError(f"n = {n} patients cannot be chosen among {frame.height}. Give a number from 1 to {frame.height}.")
+    aside = held_out(train, HELD_OUT, seed)
+    real, unseen = train.frame.filter(~pl.Series(aside)), train.frame.filter(pl.Series(aside))
+    encoder = TableEncoder.fit(train)
+    told = _as_typed(frame, schema)
+    mended = encoder.decode(encoder.encode(told))
+    tables = [plain(part, schema) for part in (told, mended, real[:MOST_JUDGED], unseen)]
+    before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), seed)
+    found = selected(tables[1], tables[2], tables[3], n=n, seed=seed, on_step=on_step)
+    chosen = select(found.log_weights, n, seeds.generator(seed, "refine"))
+    source = synthetic.mark if isinstance(synthetic, Cohort) and synthetic.mark else None
+    from proband import __version__
+
+    details = {"refined": f"{len(found.critics)} rounds, {n} of {frame.height} patients"}
+    mark = Mark(
+        source.synthesizer if source else "unknown", __version__, int(seed), schema.hash, {**(source.details if source else {}), **details}
+    )
+    return Refined(Cohort(schema, mended[chosen.tolist()], mark), [before, *found.stages])
+
+
+def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int, seed: int, on_step: OnStep | None = None) -> Selection:
+    """Rounds of selection of `n` among `fakes`, each kept only if the judges are fooled more often and membership risk stays.
+
+    fakes, real, unseen   (rows, columns) float64 as `encode.plain` gives them; critics learn from `real`, the judge has `unseen`
+    """
+    rng = seeds.generator(seed, "select")
+    log_weights, kept = np.zeros(len(fakes)), select(np.zeros(len(fakes)), n, rng)
+    critics: tuple[Critic, ...] = ()
+    stages = [stage(0, fakes[kept], real, unseen, log_weights, seed)]
+    for number in range(1, ROUNDS + 1):
+        if on_step is not None:
+            on_step(number - 1, ROUNDS, "select", {"success": stages[-1]["success"]})
+        critic = learn_critic(fakes[kept] if critics else fakes, real, seed=seeds.integer(seed, "critic", number) % 2**31)
+        weights = log_weights + critic.log_odds(fakes)
+        chosen = select(weights, n, rng)
+        found = stage(number, fakes[chosen], real, unseen, weights, seed)
+        best = min(each["success"] for each in stages if each["kept"])
+        found["kept"] = float(found["success"] < best and found["membership"] <= stages[0]["membership"] + RISK)
+        stages.append(found)
+        if not found["kept"]:
+            break
+        log_weights, critics, kept = weights, (*critics, critic), chosen
+    if on_step is not None:
+        on_step(ROUNDS, ROUNDS, "select", {"success": stages[-1]["success"]})
+    return Selection(critics, log_weights, stages)
+
+
+def stage(number: int, fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, log_weights: np.ndarray, seed: int) -> dict[str, float]:
+    """What the judges make of a stage, and an attack's success on members v unseen patients.
+
+    One judge tells the fakes from unseen patients, who are few, so that its word alone is a toss of a coin; the other from the
+    patients learned from, who are many. Each judges rows that it did not learn from. `success` is the mean of their AUCs.
+    """
+    rng = seeds.generator(seed, "judge")
+    seen = real[rng.permutation(len(real))[: len(fakes)]]
+    both = [_success(fakes, side, seed) for side in (unseen, seen)]
+    return {
+        "round": float(number),
+        "success": float(np.mean(both)),
+        "unseen": both[0],
+        "membership": _membership(fakes, real, unseen, rng),
+        "effective": effective(log_weights),
+        "kept": 1.0,
+    }
+
+
+def _success(fakes: np.ndarray, real: np.ndarray, seed: int) -> float:
+    """AUC of cross-fitted boosted trees; 0.5 where there are too few rows to learn from."""
+    if min(len(fakes), len(real)) < 20:
+        return 0.5
+    label = np.repeat([1, 0], [len(fakes), len(real)])
+    judged = discriminate(np.concatenate([fakes, real]), label, np.arange(len(label)), seed=seed % 2**31)
+    return auc(judged.scores, label)
+
+
+def _membership(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, rng: np.random.Generator) -> float:
+    """AUC of the nearest-neighbour ratio, members against unseen patients; everybody but the patient counts as another real one."""
+    if min(len(real), len(unseen)) < 20:
+        return 0.5
+    everyone = np.concatenate([real[rng.permutation(len(real))[:ATTACKED]], unseen[:ATTACKED]])
+    by = [np.sort(column[~np.isnan(column)]) for column in everyone.T]
+    targets, who = _ranks(everyone, by), np.arange(len(everyone))
+    to_real, _ = nearest(targets, targets, 1, query_owner=who, point_owner=who)
+    to_made, _ = nearest(targets, _ranks(fakes, by), 1)
+    score = np.log(to_real[:, 0] + 1e-6) - np.log(to_made[:, 0] + 1e-6)
+    return auc(score, (who < len(everyone) - min(len(unseen), ATTACKED)).astype(int))
+
+
+def _ranks(values: np.ndarray, by: list[np.ndarray]) -> np.ndarray:
+    """(rows, 2 columns) float32: each value as its rank in `by`, and a flag for missing."""
+    missing, ranks = np.isnan(values), np.full(values.shape, 0.5)
+    for at, known in enumerate(by):
+        if len(known):
+            middle = (np.searchsorted(known, values[:, at]) + np.searchsorted(known, values[:, at], side="right")) / 2
+            ranks[:, at] = np.where(missing[:, at], 0.5, middle / len(known))
+    return np.concatenate([ranks, missing], axis=1).astype(np.float32)
+
+
+def held_out(cohort: Cohort, share: float, seed: int) -> np.ndarray:
+    """(rows,) True for the rows of the share of patients that are set aside."""
+    patients = cohort.patients.sort()
+    aside = patients.gather(seeds.generator(seed, "held out").permutation(len(patients))[: round(share * len(patients))])
+    key = cohort.schema.table.key
+    patient = cohort.frame[key] if key else pl.int_range(cohort.frame.height, eager=True)
+    return patient.is_in(aside.implode()).to_numpy()
+
+
+def _as_typed(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """The columns of the schema in its types; a cell that cannot be read, or a level that no patient has, is missing."""
+    found = []
+    for column in schema.table.columns:
+        if column.kind in ("identifier", "text"):  # made anew later
+            found.append(pl.Series(column.name, [f"{row}" for row in range(frame.height)], dtype=pl.String))
+            continue
+        values = lenient(column, frame[column.name])[0]
+        if column.categories is not None:
+            values = pl.select(pl.when(values.is_in(list(column.categories))).then(values)).to_series()
+        found.append(values.cast(column.dtype).alias(column.name))
+    return pl.DataFrame(found)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from proband.game.selection import effective, learn_critic, select
+
+
+def test_selection_keeps_rows_in_proportion_to_their_weights():
+    """Half of the candidates weigh 3, half 1; of 1,000 kept among 8,000, three quarters are of the heavy kind.
+
+    Systematic draws along a random order are within three binomial standard errors (41), mostly far within.
+    """
+    log_weights = np.log(np.repeat([3.0, 1.0], 4000))
+    kept = select(log_weights, 1000, np.random.default_rng(0))
+    assert len(set(kept.tolist())) == 1000
+    assert (kept < 4000).sum() == pytest.approx(750, abs=41)
+
+
+def test_no_row_is_kept_twice_however_heavy():
+    log_weights = np.concatenate([[50.0], np.zeros(99)])
+    kept = select(log_weights, 50, np.random.default_rng(0))
+    assert len(set(kept.tolist())) == 50 and 0 in kept
+
+
+def test_all_candidates_may_be_kept_and_too_few_are_refused():
+    assert select(np.random.default_rng(0).normal(size=7), 7, np.random.default_rng(1)).tolist() == list(range(7))
+    assert len(select(np.zeros(3), 0, np.random.default_rng(0))) == 0
+    with pytest.raises(ValueError, match="3 candidates cannot give 4"):
+        select(np.zeros(3), 4, np.random.default_rng(0))
+
+
+def test_effective_share():
+    assert effective(np.zeros(10)) == pytest.approx(1)
+    assert effective(np.array([0.0, -100.0])) == pytest.approx(0.5)
+
+
+def test_the_critic_turns_a_wrong_share_into_the_right_one():
+    """30 % of the real rows are 1, half of the fakes: its odds bring the fakes to 30 % (three standard errors of 2,000: .03)."""
+    rng = np.random.default_rng(0)
+    fake, real = (rng.random((6000, 1)) < 0.5).astype(float), (rng.random((6000, 1)) < 0.3).astype(float)
+    critic = learn_critic(fake, real, seed=1, trees=50)
+    assert fake[select(critic.log_odds(fake), 2000, rng)].mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_a_critic_that_finds_nothing_weighs_nothing():
+    rng = np.random.default_rng(0)
+    critic = learn_critic(rng.normal(size=(1500, 3)), rng.normal(size=(1500, 3)), seed=1)
+    assert critic.success == pytest.approx(0.5, abs=0.04)  # three standard errors of 1,500 rows a side are .03
+    assert effective(critic.log_odds(rng.normal(size=(1000, 3)))) > 0.95
