@@ -30,6 +30,8 @@ BANDWIDTHS = (0.0, 0.06)
 SCORE = 0.6
 LEAST = 0.04  # of a predictor's weight
 FEWEST = 200  # patients with a value, for a prediction of it
+_ASKED = 40  # columns that a prediction asks: those most correlated with its own
+_LEARNED = 20_000  # rows it learns from at most: more make it slower, not better
 _SCREENED = 3000
 TREES = 120
 _CELLS = 100  # cells of a prediction, within each of which the residual has its own distribution
@@ -245,19 +247,33 @@ def _explained(fields: tuple[Field, ...], places: np.ndarray, predictors: list[i
     if len(known) < 200 or not predictors:
         return 0.0
     half = len(known) // 2
+    predictors = _nearest(known[:half], predictors, field)
     rank = _rank(fields[field])[known[:, field].astype(int)]
     trees = boosted(_plain(known[:half], np.array(predictors)), rank[:half], kind="regression", seed=seed, trees=40, rate=0.2)
     error = rank[half:] - trees(_plain(known[half:], np.array(predictors)))
     return float(1 - error.var() / max(rank[half:].var(), 1e-12))
 
 
+def _nearest(places: np.ndarray, predictors: list[int], field: int) -> list[int]:
+    """At most `_ASKED` of the predictors, those most correlated with the field, in their order."""
+    if len(predictors) <= _ASKED:
+        return predictors
+    centred = places - places.mean(axis=0)
+    spread = np.sqrt((centred**2).sum(axis=0)) + 1e-12
+    related = np.abs(centred[:, predictors].T @ centred[:, field]) / spread[predictors]
+    return sorted(np.array(predictors)[np.argsort(-related, kind="stable")[:_ASKED]].tolist())
+
+
 def _score(fields: tuple[Field, ...], places: np.ndarray, before: Sequence[int], field: int, seed: int) -> Score:
     """The prediction of a score, and the distribution of its tokens around it, by predictions for rows left out."""
-    predictors, levels = np.array(before, np.int32), fields[field].levels
+    levels = fields[field].levels
     rank = _rank(fields[field])
     tokens = np.floor(places).astype(np.int32)
     known = np.flatnonzero(tokens[:, field] > 0)
     rng = seeds.generator(seed, "chain", "score", field)
+    if len(known) > _LEARNED:
+        known = np.sort(rng.choice(known, _LEARNED, replace=False))
+    predictors = np.array(_nearest(places[known], list(before), field), np.int32)
     fold = rng.permutation(len(known)) % 3
     seen, wanted = _plain(places, predictors), rank[tokens[:, field]]
     predicted = np.empty(len(known))

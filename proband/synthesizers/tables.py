@@ -32,6 +32,7 @@ from proband.synthesizers.refine import MOST_JUDGED, held_out, selected
 
 HELD_OUT = 0.15  # share of the training patients that weigh, stop and judge the stages
 MOST_HELD_OUT = 4000  # rows of them that are looked at; more would only take time
+MANY = 20_000  # rows of which those held out would change little: nothing is learned twice
 THREADS = 2  # columns learned at once; changes the time, never the result
 CANDIDATES = 3  # drawn for each row that is kept
 
@@ -95,7 +96,7 @@ class TableGAN:
                 "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
             )
         codes = encoder.encode(cohort.frame)
-        aside = held_out(cohort, HELD_OUT, seed)
+        aside = held_out(cohort, min(HELD_OUT, MOST_HELD_OUT / max(1, cohort.frame.height)), seed)
         places = codes.tokens + codes.offsets.astype(float)
         own, held = np.flatnonzero(~aside), np.flatnonzero(aside)
         if not len(held):
@@ -120,6 +121,9 @@ class TableGAN:
         learned = _Fitted(encoder, chain, net, (), [], cohort.mark is not None)
         if self.select and len(own) < cohort.frame.height:
             learned = _played(learned, cohort, own, judged, seed, on_step)
+        if cohort.frame.height > MANY:
+            self._fitted = learned
+            return self
         # What was decided with patients held out is done once more with all of them.
         predictors = chains.learn_predictors(encoder.fields, places, order, seed=seed, threads=THREADS, on_step=on_step)
         learned = replace(learned, chain=chains.woven(encoder.fields, whole, predictors, weights, net=True))
