@@ -176,6 +176,11 @@ def read_model(path: str | Path) -> Model:
     return Model(manifest["synthesizer"], manifest["version"], manifest["config"], arrays)
 
 
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
 def restore(path: str | Path, name: str, rebuild: Callable[[Model], T]) -> T:
     """`rebuild(model)` of the folder `path` written by the synthesizer `name`; content that does not fit together raises InputError."""
     model = read_model(path)

@@ -1,9 +1,9 @@
 """What every field is drawn from, given the fields before it: several predictors, weighed by what they say of patients unseen.
 
-A field's distribution is a mixture (stacking; Wolpert, 1992; Smyth and Wolpert, 1999): its share among all patients, a fine and a
-coarse forest, each smoothed by several widths over neighbouring numbers, a boosted prediction with its residual for columns that
-are nearly a score of others, and the masked network. The weights are found by expectation maximisation on held-out rows, field by
-field: what memorises gets no weight there.
+A field's distribution is a mixture (stacking; Wolpert, 1992; Smyth and Wolpert, 1999): a fine and a coarse forest, each plain and
+smoothed over neighbouring numbers, for numbers a boosted prediction with its residual, and the masked network; the share among all
+patients stands in where no forest can grow. The weights are found by expectation maximisation on held-out rows, field by field:
+what only knows its own rows by heart gets little there.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from proband.game.moments import PairTables
 from proband.game.play import Game, Pairs, deterministic, play, shuffled
 from proband.schema import rules
 from proband.schema.model import validated
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.drawing import draw, marked
 
 SIZES = {"latent": 32, "width": 192, "blocks": 2}
@@ -168,10 +168,10 @@ class DuelGAN:
     @classmethod
     def _rebuilt(cls, stored: Model) -> Self:
         schema = validated(stored.config["schema"], "The model's schema")
-        encoder = TableEncoder.restored(schema, stored.config["encoder"], _under("encoder.", stored.arrays))
+        encoder = TableEncoder.restored(schema, stored.config["encoder"], under("encoder.", stored.arrays))
         model = cls(minutes=stored.config["minutes"])
         history = [(int(step), float(rate)) for step, rate in stored.config["history"]]
-        generator = _generator(encoder, _under("generator.", stored.arrays))
+        generator = _generator(encoder, under("generator.", stored.arrays))
         model._fitted = _Fitted(encoder, generator, history, bool(stored.config["on_synthetic"]))
         return model
 
@@ -191,10 +191,6 @@ def _generator(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Gene
     except RuntimeError as error:
         raise ValueError("the weights do not fit the table") from error
     return generator.requires_grad_(False)
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def _layout(encoder: TableEncoder) -> Layout:

@@ -24,13 +24,12 @@ from proband.game.selection import Critic, learn_critic, select
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.stats.boosted import Boosted
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import chain as chains
 from proband.synthesizers import completer
 from proband.synthesizers.drawing import decoded, draw_codes, marked
-from proband.synthesizers.refine import MOST_JUDGED, held_out, selected
+from proband.synthesizers.refine import HELD_OUT, MOST_JUDGED, held_out, selected
 
-HELD_OUT = 0.15  # share of the training patients that weigh, stop and judge the stages
 MOST_HELD_OUT = 4000  # rows of them that are looked at; more would only take time
 MANY = 20_000  # rows of which those held out would change little: nothing is learned twice
 THREADS = 2  # columns learned at once; changes the time, never the result
@@ -170,8 +169,8 @@ class TableGAN:
     def _rebuilt(cls, stored: Model) -> Self:
         config, arrays = stored.config, stored.arrays
         schema = validated(config["schema"], "The model's schema")
-        encoder = TableEncoder.restored(schema, config["encoder"], _under("encoder.", arrays))
-        chain = chains.restored(encoder.fields, config["chain"], _under("chain.", arrays))
+        encoder = TableEncoder.restored(schema, config["encoder"], under("encoder.", arrays))
+        chain = chains.restored(encoder.fields, config["chain"], under("chain.", arrays))
         columns = plain(encoder.decode(Codes(np.zeros((1, len(encoder.fields)), np.int32), np.full((1, len(encoder.fields)), 0.5))), schema)
         critics = []
         for at, found in enumerate(config["critics"]):
@@ -181,7 +180,7 @@ class TableGAN:
             critics.append(Critic(folds, float(found["slope"]), float(found["success"])))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
-        net = _net(encoder, _under("net.", arrays))
+        net = _net(encoder, under("net.", arrays))
         model._fitted = _Fitted(encoder, chain, net, tuple(critics), stages, bool(config["on_synthetic"]))
         return model
 
@@ -310,7 +309,3 @@ def _net(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Completer:
     except RuntimeError as error:
         raise ValueError("the weights do not fit the table") from error
     return net.requires_grad_(False)
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
