@@ -21,10 +21,10 @@ import polars as pl
 from proband import seeds
 from proband.privacy.patients import Embedding
 from proband.schema import Column, Schema
-from proband.stats.boosted import readable
 from proband.stats.classifiers import boosted_trees, logistic
 from proband.stats.discrimination import auc
 from proband.stats.neighbours import nearest, row_hashes
+from proband.stats.trees import readable
 from proband.validate.allowed import format_broken, rules_broken
 from proband.validate.evidence import gather
 

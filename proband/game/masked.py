@@ -50,6 +50,14 @@ class Variables(NamedTuple):
         return Variables(Layout(fields.levels + places, fields.ordered + places), ranged)
 
 
+class Tables(NamedTuple):
+    """What the network reads, (levels + fields, width), and tells, (levels, width) and (levels,)."""
+
+    read: Tensor
+    tell: Tensor
+    bias: Tensor
+
+
 class Completer(nn.Module):
     """(rows, fields) tokens and which are visible -> (rows, width) logits of all variables.
 
@@ -62,8 +70,8 @@ class Completer(nn.Module):
         super().__init__()
         layout = variables.layout
         self.variables, self.dropout = variables, dropout
-        self.shapes = shapes(layout)
-        waves = self.shapes.shape[1]
+        own = shapes(layout)
+        waves = own.shape[1]
         categories = torch.cat([torch.arange(n) < n - o for n, o in zip(layout.levels, layout.ordered, strict=True)])[:, None]
         self.seen = layout.width - PLACES * len(variables.ranged)  # levels of the fields; places are told, never read
         self.read = nn.Parameter(torch.randn(self.seen, width, generator=rng) * torch.where(categories[: self.seen], 0.5, 0.02))
@@ -73,24 +81,41 @@ class Completer(nn.Module):
         self.seconds = nn.ModuleList(linear(2 * width, width, rng, gain=0.0) for _ in range(blocks))
         self.tell = linear(width, layout.width + waves, rng, gain=0.0)
         self.register_buffer("log_shares", torch.log(counts.double()).clamp(min=NOBODY).float())
+        # Sparse, because a field has no part in the shapes of the others: in wide tables all the time went there.
+        self.shapes, self.seen_shapes = own.to_sparse(), own[: self.seen].to_sparse()
+        self.known: Tables | None = None
 
-    def trunk(self, tokens: Tensor, visible: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def tables(self) -> Tables:
+        """Level by level, what the parameters come to."""
+        if self.known is not None:
+            return self.known
+        free, smooth = self.tell.weight.split([self.variables.layout.width, self.shapes.shape[1]])
+        bias, smooth_bias = self.tell.bias.split([len(free), len(smooth)])
+        read = torch.cat([self.read + torch.sparse.mm(self.seen_shapes, self.read_waves), self.hidden_too])
+        extra = torch.sparse.mm(self.shapes, torch.cat([smooth, smooth_bias[:, None]], 1))
+        return Tables(read, free + extra[:, :-1], self.log_shares + bias + extra[:, -1])
+
+    @torch.no_grad()
+    def finished(self) -> Completer:
+        """Itself, once nothing more is learned: what every call would work out again is kept."""
+        self.known = None
+        self.known = self.tables()
+        return self.requires_grad_(False)
+
+    def trunk(self, tokens: Tensor, visible: Tensor, rng: torch.Generator | None = None, tables: Tables | None = None) -> Tensor:
         """(rows, width) what the visible part says. With `rng` (training) some of it is dropped at random."""
         fields, starts = self.variables.fields, self.variables.layout.starts
-        table = torch.cat([self.read + self.shapes[: self.seen] @ self.read_waves, self.hidden_too])
         at = torch.where(visible, tokens + starts[:fields], self.seen + torch.arange(fields))
-        x = embedding_bag(at, table, mode="sum")
+        x = embedding_bag(at, (tables or self.tables()).read, mode="sum")
         for first, second in zip(self.firsts, self.seconds, strict=True):
             h = silu(first(layer_norm(x, x.shape[1:])))
             x = x + second(_dropped(h, self.dropout, rng))
         return _dropped(layer_norm(x, x.shape[1:]), self.dropout, rng)
 
-    def logits(self, told: Tensor, part: slice = slice(None)) -> Tensor:
+    def logits(self, told: Tensor, part: slice = slice(None), tables: Tables | None = None) -> Tensor:
         """(rows, width of `part`) from what the trunk says."""
-        waves = self.shapes[part]
-        free, smooth = self.tell.weight.split([self.variables.layout.width, self.shapes.shape[1]])
-        bias, smooth_bias = self.tell.bias.split([len(free), len(smooth)])
-        return told @ (free[part] + waves @ smooth).T + (self.log_shares + bias)[part] + waves @ smooth_bias
+        tables = tables or self.tables()
+        return told @ tables.tell[part].T + tables.bias[part]
 
 
 def shapes(layout: Layout) -> Tensor:
@@ -124,7 +149,8 @@ def loss(net: Completer, levels: Tensor, real_place: Tensor, rng: torch.Generato
     """(rows,) mean cross-entropy of what is hidden, so that every size of mask counts the same."""
     layout = net.variables.layout
     visible, told = masks(len(levels), net.variables.fields, real_place, rng)
-    logits = net.logits(net.trunk(levels[:, : net.variables.fields], visible, rng if training else None))
+    tables = net.tables()
+    logits = net.logits(net.trunk(levels[:, : net.variables.fields], visible, rng if training else None, tables), tables=tables)
     log = logits - _logsumexp(logits, layout)
     picked = log.gather(1, levels + layout.starts)
     return -(picked * told).sum(1) / told.sum(1).clamp(min=1)
@@ -210,4 +236,4 @@ def learn(
                 break
     if best_state is not None:
         averaged.load_state_dict(best_state)
-    return averaged, history
+    return averaged.finished(), history

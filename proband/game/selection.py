@@ -11,30 +11,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-from proband.stats.boosted import Boosted, boosted
 from proband.stats.discrimination import auc
+from proband.stats.trees import Trees, boosted, randomised
 
 TREES = 150
 FOLDS = 5
+RANDOMISED, LEAF = 40, 20  # trees a fold, and rows in a leaf: finer ones lift candidates that lie close to a training patient
 
 
 class Critic(NamedTuple):
-    """Boosted trees, one of each fold, and the slope that makes their mean log odds honest.
+    """Boosted and extremely randomised trees, some of each fold, and the slopes that make their mean log odds honest together.
 
+    Two families, because candidates that one of them alone has chosen are told by the other.
+
+    slopes   of the boosted and of the randomised
     success  AUC on rows that they did not learn from
     """
 
-    folds: tuple[Boosted, ...]
-    slope: float
+    boosted: tuple[Trees, ...]
+    randomised: tuple[Trees, ...]
+    slopes: tuple[float, float]
     success: float
 
     def log_odds(self, values: np.ndarray) -> np.ndarray:
         """(rows, columns) float64, NaN for missing -> (rows,) log odds that a row is real, up to a constant."""
-        return self.slope * np.mean([trees(values) for trees in self.folds], axis=0)
+        said = (
+            np.mean([trees(values) for trees in self.boosted], axis=0),
+            np.mean([_odds(trees(values)) for trees in self.randomised], axis=0),
+        )
+        return self.slopes[0] * said[0] + self.slopes[1] * said[1]
 
 
-def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int, trees: int = TREES) -> Critic:
-    """A critic of `fake` against `real` (rows, columns each), cross-fitted so that its slope is that of rows it did not see.
+def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int) -> Critic:
+    """A critic of `fake` against `real` (rows, columns each), cross-fitted so that its slopes are those of rows it did not see.
 
     How many rows each side has shifts all log odds alike, which changes no choice. A slope above 1 says that the trees are too
     timid, near 0 that they found nothing but noise.
@@ -44,13 +53,22 @@ def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int, trees: int = 
     values = np.concatenate([fake, real])
     label = np.repeat([0, 1], [len(fake), len(real)])
     fold = np.random.default_rng(seed).permutation(len(label)) % FOLDS
-    said, found = np.zeros(len(label)), []
+    said = np.zeros((len(label), 2))
+    first: list[Trees] = []
+    second: list[Trees] = []
     for k in range(FOLDS):
         fit = fold != k
-        found.append(boosted(values[fit], label[fit], kind="classifier", seed=seed + k, trees=trees))
-        said[~fit] = found[-1](values[~fit])
-    slope = LogisticRegression(C=1e6).fit(said[:, None], label).coef_[0, 0]
-    return Critic(tuple(found), max(0.0, float(slope)), auc(said, label))
+        first.append(boosted(values[fit], label[fit], kind="classifier", seed=seed + k, trees=TREES))
+        second.append(randomised(values[fit], label[fit], seed=seed + k, trees=RANDOMISED, leaf=LEAF))
+        said[~fit] = np.stack([first[-1](values[~fit]), _odds(second[-1](values[~fit]))], axis=1)
+    slopes = np.maximum(LogisticRegression(C=1e6).fit(said, label).coef_[0], 0)
+    return Critic(tuple(first), tuple(second), (float(slopes[0]), float(slopes[1])), auc(said @ slopes, label))
+
+
+def _odds(share: np.ndarray) -> np.ndarray:
+    """Log odds of a share of leaves, which are never quite sure."""
+    share = np.clip(share, 0.02, 0.98)
+    return np.log(share / (1 - share))
 
 
 def select(log_weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

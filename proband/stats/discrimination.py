@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proband.stats.boosted import readable
+from proband.stats.trees import readable
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -17,11 +17,11 @@ import numpy as np
 
 from proband import seeds
 from proband.encode import Field, TableEncoder
-from proband.stats.boosted import Boosted, boosted
+from proband.stats.trees import Trees, boosted
 from proband.synthesizers.forest import Forest, grow, smoothed, telling_order
 
 #: (patients in a leaf, trees) of the forests. A leaf of 10 sees what few patients share, one of 40 says little of any of them.
-FORESTS = ((10, 12), (40, 12))
+FORESTS = ((10, 24), (40, 24))
 ASKED_AT_SPLIT = 0.5
 #: How far apart in rank two numbers still speak for each other, as a share of the patients; 0: not at all.
 #: Wider ones made held-out rows likelier still, but flattened what columns have to do with each other.
@@ -33,7 +33,8 @@ FEWEST = 200  # patients with a value, for a prediction of it
 _ASKED = 40  # columns that a prediction asks: those most correlated with its own
 _LEARNED = 20_000  # rows it learns from at most: more make it slower, not better
 _SCREENED = 3000
-TREES = 120
+TREES = 120  # of a prediction
+_WIDE = 120  # fields; a table of more has more forests and predictions, so each has a third of the trees
 _CELLS = 100  # cells of a prediction, within each of which the residual has its own distribution
 
 #: given(field, tokens) -> (rows, levels) of the network, for the fields drawn so far
@@ -44,7 +45,7 @@ class Score(NamedTuple):
     """A boosted prediction of a number's rank from `predictors`, and per cell of it the share of every token, (cells, levels)."""
 
     predictors: np.ndarray
-    trees: Boosted
+    trees: Trees
     edges: np.ndarray
     shares: np.ndarray
 
@@ -122,7 +123,17 @@ def learn_predictors(
     def one(at: int) -> Predictors:
         field, before = whole[at], whole[:at]
         grown = (
-            grow(fields, tokens, before, field, trees=trees, leaf_patients=leaf, seed=seed, asked_at_split=ASKED_AT_SPLIT, smooth=False)
+            grow(
+                fields,
+                tokens,
+                before,
+                field,
+                trees=trees if len(fields) <= _WIDE else trees // 3,
+                leaf_patients=leaf,
+                seed=seed,
+                asked_at_split=ASKED_AT_SPLIT,
+                smooth=False,
+            )
             for leaf, trees in FORESTS
         )
         forests = tuple(forest for forest in grown if forest is not None)
@@ -229,15 +240,20 @@ def scores_last(encoder: TableEncoder, places: np.ndarray, seed: int) -> tuple[l
     rng = seeds.generator(seed, "chain", "screen")
     some = rng.permutation(len(places))[: 2 * _SCREENED]
     explained = {f: _explained(fields, places[some], [o for o in rest if o != f], f, seed) for f in asked}
+    # What is left explains less the fewer columns there are, so that an old figure is an upper bound: only the best is asked again.
+    fresh = set(explained)
     while explained:
         best = max(explained, key=lambda f: (explained[f], -f))
         if explained[best] < SCORE:
             break
+        if best not in fresh:
+            explained[best] = _explained(fields, places[some], [o for o in rest if o != best], best, seed)
+            fresh.add(best)
+            continue
         scores.insert(0, best)
         rest.remove(best)
         del explained[best]
-        for f in [f for f, share in explained.items() if share >= SCORE]:
-            explained[f] = _explained(fields, places[some], [o for o in rest if o != f], f, seed)
+        fresh.clear()
     return rest, scores
 
 
@@ -275,12 +291,15 @@ def _score(fields: tuple[Field, ...], places: np.ndarray, before: Sequence[int],
         known = np.sort(rng.choice(known, _LEARNED, replace=False))
     predictors = np.array(_nearest(places[known], list(before), field), np.int32)
     fold = rng.permutation(len(known)) % 3
+    rounds, rate = (TREES, 0.1) if len(fields) <= _WIDE else (TREES // 3, 0.2)
     seen, wanted = _plain(places, predictors), rank[tokens[:, field]]
     predicted = np.empty(len(known))
     for k in range(3):
         fit = known[fold != k]
-        predicted[fold == k] = boosted(seen[fit], wanted[fit], kind="regression", seed=seed, trees=TREES)(seen[known[fold == k]])
-    trees = boosted(seen[known], wanted[known], kind="regression", seed=seed, trees=TREES)
+        predicted[fold == k] = boosted(seen[fit], wanted[fit], kind="regression", seed=seed, trees=rounds, rate=rate)(
+            seen[known[fold == k]]
+        )
+    trees = boosted(seen[known], wanted[known], kind="regression", seed=seed, trees=rounds, rate=rate)
     cells = int(np.clip(len(known) // 40, 1, _CELLS))
     edges = np.unique(np.quantile(predicted, np.linspace(0, 1, cells + 1)[1:-1]))
     table = np.zeros((len(edges) + 1, levels))
@@ -342,7 +361,7 @@ def state(chain: Chain) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays[f"{field}.{at}.kernel"] = weights
         if told.score is not None:
             arrays |= {f"{field}.score.{name}": getattr(told.score, name) for name in ("predictors", "edges", "shares")}
-            arrays |= {f"{field}.score.trees.{name}": getattr(told.score.trees, name) for name in Boosted._fields}
+            arrays |= {f"{field}.score.trees.{name}": getattr(told.score.trees, name) for name in Trees._fields}
     return plain, arrays
 
 
@@ -364,7 +383,7 @@ def restored(fields: tuple[Field, ...], plain: Mapping[str, Any], arrays: Mappin
             kernels.append(arrays[f"{field}.{at}.kernel"])
         score = None
         if found["scored"]:
-            trees = Boosted(*(arrays[f"{field}.score.trees.{name}"] for name in Boosted._fields))
+            trees = Trees(*(arrays[f"{field}.score.trees.{name}"] for name in Trees._fields))
             part = {name: arrays[f"{field}.score.{name}"] for name in ("predictors", "edges", "shares")}
             score = Score(part["predictors"], trees, part["edges"], part["shares"])
             trees.check(len(score.predictors))

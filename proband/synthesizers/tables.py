@@ -16,6 +16,7 @@ import torch
 from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import Codes, TableEncoder
+from proband.encode.admissible import constraints
 from proband.encode.plain import plain
 from proband.errors import InputError
 from proband.game.masked import Completer
@@ -23,7 +24,7 @@ from proband.game.play import deterministic
 from proband.game.selection import Critic, learn_critic, select
 from proband.schema import rules
 from proband.schema.model import validated
-from proband.stats.boosted import Boosted
+from proband.stats.trees import Trees
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import chain as chains
 from proband.synthesizers import completer
@@ -34,6 +35,9 @@ MOST_HELD_OUT = 4000  # rows of them that are looked at; more would only take ti
 MANY = 20_000  # rows of which those held out would change little: nothing is learned twice
 THREADS = 2  # columns learned at once; changes the time, never the result
 CANDIDATES = 3  # drawn for each row that is kept
+PILOT = 2000  # rows that say how rare a condition is
+DIRECT = 800_000  # rows that are drawn, at most, to find those who satisfy a condition; the last of them cost a minute or two
+AT_ONCE = 100_000  # of them in memory at once
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ class TableGAN:
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
         """`n` synthetic patients; every one keeps the schema's rules and satisfies `where`.
 
-        The columns that `where` names come first, told by the network; the others follow, given those.
+        Who satisfies `where` is found among patients drawn as ever; for a condition too rare for that, its columns come first, told
+        by the network, and the others follow, given those.
         """
         learned = self._learned
         frame = _drawn(learned, n, seeds.generator(seed, "gan", "sample"), where)
@@ -150,14 +155,15 @@ class TableGAN:
         config = {
             "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain_encoder, "chain": plain_chain,
             "minutes": self.minutes, "select": self.select, "stages": learned.stages, "on_synthetic": learned.on_synthetic,
-            "critics": [{"slope": critic.slope, "success": critic.success, "folds": len(critic.folds)} for critic in learned.critics],
+            "critics": [{"slopes": list(each.slopes), "success": each.success, "folds": len(each.boosted)} for each in learned.critics],
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
         found |= {f"chain.{key}": array for key, array in chain_arrays.items()}
         found |= {f"net.{key}": weight.numpy() for key, weight in learned.net.state_dict().items()}
         for at, critic in enumerate(learned.critics):
-            for k, trees in enumerate(critic.folds):
-                found |= {f"critic.{at}.{k}.{name}": getattr(trees, name) for name in Boosted._fields}
+            for kind in ("boosted", "randomised"):
+                for k, trees in enumerate(getattr(critic, kind)):
+                    found |= {f"critic.{at}.{kind}.{k}.{name}": getattr(trees, name) for name in Trees._fields}
         write_model(path, self.name, config, found)
 
     @classmethod
@@ -174,10 +180,14 @@ class TableGAN:
         columns = plain(encoder.decode(Codes(np.zeros((1, len(encoder.fields)), np.int32), np.full((1, len(encoder.fields)), 0.5))), schema)
         critics = []
         for at, found in enumerate(config["critics"]):
-            folds = tuple(Boosted(*(arrays[f"critic.{at}.{k}.{name}"] for name in Boosted._fields)) for k in range(int(found["folds"])))
-            for trees in folds:
+            families = [
+                tuple(Trees(*(arrays[f"critic.{at}.{kind}.{k}.{name}"] for name in Trees._fields)) for k in range(int(found["folds"])))
+                for kind in ("boosted", "randomised")
+            ]
+            for trees in (*families[0], *families[1]):
                 trees.check(columns.shape[1])
-            critics.append(Critic(folds, float(found["slope"]), float(found["success"])))
+            slopes = tuple(float(slope) for slope in found["slopes"])
+            critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"])))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         net = _net(encoder, under("net.", arrays))
@@ -213,17 +223,17 @@ def _replayed(learned: _Fitted, cohort: Cohort, seed: int, on_step: OnStep | Non
     return replace(learned, critics=tuple(critics))
 
 
-def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> tuple[Codes, pl.DataFrame]:
+def _candidates(
+    learned: _Fitted, n: int, rng: np.random.Generator, where: str | None, first: frozenset[int] = frozenset()
+) -> tuple[Codes, pl.DataFrame]:
+    """`n` rows before any critic chooses; the fields `first` are told before the others, which keep the chain's order."""
     encoder, chain, net = learned.encoder, learned.chain, learned.net
-    named = rules.columns(where, encoder.schema.table) if isinstance(where, str) and where.strip() else frozenset()
-    first = encoder.reads(named)
-    order = sorted(chain.order, key=lambda field: field not in first)  # stable: the others keep the chain's order
     with deterministic():
         codes = draw_codes(
             encoder,
             n,
             propose=lambda field, places, _: _proposed(chain, net, field, places),
-            order=order,
+            order=sorted(chain.order, key=lambda field: field not in first),
             where=where,
             rng=rng,
             finer=True,
@@ -248,14 +258,33 @@ def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarra
 
 
 def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> pl.DataFrame:
-    """`n` rows, chosen by the critics among more candidates."""
+    """`n` rows, chosen by the critics among more candidates.
+
+    Who satisfies a condition is found among patients drawn in the chain's order, as long as that takes no more than `DIRECT` of
+    them: a rare diagnosis is told best by all that came before it. For a rarer condition the network tells its columns first.
+    """
+    first: frozenset[int] = frozenset()
+    step = max(n, 1)
+    if isinstance(where, str) and where.strip() and n:
+        pilot = _candidates(learned, PILOT, rng, None)[1]
+        met = np.all([constraint.judge(pilot) for constraint in constraints(learned.encoder, where)], axis=0).sum()
+        needed = CANDIDATES * PILOT / max(met, 1)  # rows for each that is kept
+        if met and n * needed <= DIRECT:
+            step = max(1, int(AT_ONCE / needed))
+        else:
+            first = frozenset(learned.encoder.reads(rules.columns(where, learned.encoder.schema.table)))
+    parts = [_chosen(learned, min(step, n - start), rng, where, first) for start in range(0, max(n, 1), step)]
+    codes = Codes(np.concatenate([part.tokens for part in parts]), np.concatenate([part.offsets for part in parts]))
+    return decoded(learned.encoder, codes, where)
+
+
+def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None, first: frozenset[int]) -> Codes:
     if not learned.critics or n == 0:
-        return _candidates(learned, n, rng, where)[1]
-    codes, frame = _candidates(learned, CANDIDATES * n, rng, where)
+        return _candidates(learned, n, rng, where, first)[0]
+    codes, frame = _candidates(learned, CANDIDATES * n, rng, where, first)
     values = plain(frame, learned.encoder.schema)
     chosen = select(np.sum([critic.log_odds(values) for critic in learned.critics], axis=0), n, rng)
-    chosen = chosen[rng.permutation(n)]
-    return decoded(learned.encoder, _some(codes, chosen), where)
+    return _some(codes, chosen[rng.permutation(n)])
 
 
 def _imputed(learned: _Fitted, cohort: Cohort, rng: np.random.Generator) -> Cohort:
@@ -308,4 +337,4 @@ def _net(encoder: TableEncoder, weights: Mapping[str, np.ndarray]) -> Completer:
         net.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
     except RuntimeError as error:
         raise ValueError("the weights do not fit the table") from error
-    return net.requires_grad_(False)
+    return net.finished()

@@ -37,7 +37,7 @@ def test_the_critic_turns_a_wrong_share_into_the_right_one():
     """30 % of the real rows are 1, half of the fakes: its odds bring the fakes to 30 % (three standard errors of 2,000: .03)."""
     rng = np.random.default_rng(0)
     fake, real = (rng.random((6000, 1)) < 0.5).astype(float), (rng.random((6000, 1)) < 0.3).astype(float)
-    critic = learn_critic(fake, real, seed=1, trees=50)
+    critic = learn_critic(fake, real, seed=1)
     assert fake[select(critic.log_odds(fake), 2000, rng)].mean() == pytest.approx(0.3, abs=0.03)
 
 

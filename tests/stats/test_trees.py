@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from proband.stats.boosted import boosted
+from proband.stats.trees import boosted, randomised
 
 
 def example(rows=600, seed=0):
@@ -51,3 +51,18 @@ def test_a_column_that_nobody_has_is_no_obstacle():
     values, label = example()
     trees = boosted(np.column_stack([values, np.full(len(values), np.nan)]), label, kind="classifier", seed=1, trees=3)
     assert (trees.feature < 2).all()
+
+
+def test_randomised_trees_say_what_the_library_says_missing_values_included():
+    values, label = example()
+    values = values.astype(np.float32).astype(float)  # the precision in which trees are learned and walked
+    ours = randomised(values, label, seed=3, trees=10, leaf=5)
+    ours.check(2)
+    theirs = ExtraTreesClassifier(10, min_samples_leaf=5, max_features=0.5, random_state=3).fit(values, label)
+    assert np.allclose(ours(values), theirs.predict_proba(values)[:, 1], rtol=0, atol=1e-12)
+
+
+def test_numbers_beyond_single_precision_are_no_obstacle():
+    values, label = example()
+    values[:, 0] *= 1e300
+    assert boosted(values, label, kind="classifier", seed=1, trees=20)(values)[label == 1].mean() > 1
