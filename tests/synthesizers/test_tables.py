@@ -13,7 +13,7 @@ from proband.game.play import deterministic
 from proband.schema import Column, Rule, Schema, Table
 from proband.synthesizer import read_model, write_model
 from proband.synthesizers import chain as chains
-from proband.synthesizers import completer
+from proband.synthesizers import completer, tables
 from proband.synthesizers.tables import TableGAN
 
 
@@ -55,11 +55,30 @@ def test_a_score_is_told_last_by_prediction_and_residual(real, model):
     assert ((known["score"] > 50) == (known["high"] == "yes")).mean() > 0.9
 
 
-def test_a_condition_on_any_column_is_exact_and_the_rest_follows(model):
+@pytest.mark.parametrize("direct", [tables.DIRECT, 0], ids=["among patients drawn as ever", "told first by the network"])
+def test_a_condition_on_any_column_is_exact_and_the_rest_follows(model, direct, monkeypatch):
+    monkeypatch.setattr(tables, "DIRECT", direct)
     made = model.sample(500, seed=1, where="high = 'yes' AND score >= 60").frame
     assert (made["high"] == "yes").all() and (made["score"] >= 60).all()
     # The markers of such patients are about 63 on average, 50 in all: their mean is the score.
     assert made.select((pl.col("one") + pl.col("other")).mean() / 2).item() == pytest.approx(made["score"].mean(), abs=2.5)
+
+
+def test_a_condition_too_rare_for_the_pilot_is_met_all_the_same(real, model, monkeypatch):
+    monkeypatch.setattr(tables, "PILOT", 1)
+    high = real.frame["score"].drop_nulls().sort()[-5]
+    assert (model.sample(20, seed=1, where=f"score >= {high}").frame["score"] >= high).all()
+
+
+def test_patients_of_a_kind_that_come_in_batches_have_identifiers_of_their_own(monkeypatch):
+    monkeypatch.setattr(tables, "AT_ONCE", 300)
+    real = scored(300)
+    frame = real.frame.with_columns(id=pl.int_range(300).cast(pl.String))
+    model = TableGAN(minutes=0.02, select=False).fit(
+        cohort_of(frame, [Column(name="id", kind="identifier"), *real.schema.table.columns]), seed=0
+    )
+    made = model.sample(200, seed=1, where="high = 'yes'").frame
+    assert made["id"].n_unique() == 200 and (made["high"] == "yes").all()
 
 
 def test_imputation_fills_what_is_missing_and_touches_nothing_else(real, model):
