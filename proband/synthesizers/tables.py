@@ -232,7 +232,7 @@ def _candidates(
         codes = draw_codes(
             encoder,
             n,
-            propose=lambda field, places, _: _proposed(chain, net, field, places),
+            propose=lambda field, places, _: _proposed(chain, net, field, places, rng),
             order=sorted(chain.order, key=lambda field: field not in first),
             where=where,
             rng=rng,
@@ -242,7 +242,7 @@ def _candidates(
     return codes, decoded(encoder, codes, where)
 
 
-def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarray) -> np.ndarray:
+def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(rows, levels) of `field` given all that is drawn: the chain's distribution given what comes before it there, times what the
     network makes of the rest. Where something before it is not drawn yet, the network alone knows."""
     drawn = places[0] >= 0 if len(places) else np.ones(places.shape[1], bool)
@@ -251,10 +251,11 @@ def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarra
     tokens = np.floor(places).astype(np.int32)
     if not drawn[before].all():
         return completer.told(net, field, tokens)
-    found = chain.propose(field, places, partial(completer.told, net, visible=before))
-    if (drawn & ~before).any():
-        found = found * completer.told(net, field, tokens) / np.maximum(completer.told(net, field, tokens, before), 1e-9)
-    return found
+    given = partial(completer.told, net, visible=before)
+    if not (drawn & ~before).any():
+        return chain.propose(field, places, given, rng)
+    found = chain.propose(field, places, given)
+    return found * completer.told(net, field, tokens) / np.maximum(given(field, tokens), 1e-9)
 
 
 def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> pl.DataFrame:
