@@ -136,7 +136,7 @@ def _named_after(flag: str, name: str) -> int:
 
 
 def _orderings(sample: Sample, before: list[Rule], frame: pl.DataFrame, table: Table) -> list[Rule]:
-    """a <= b between columns of one scale; those that follow from others are left out."""
+    """a <= b between columns of one scale; those that follow from others, in every row, are left out."""
     derived, _ = _derivations([rule.sql for rule in before], table)
     copies = {name for name, how in derived.items() if len(how.inputs) == 1}
     columns = [name for name in sample.measures if name not in copies]
@@ -148,7 +148,13 @@ def _orderings(sample: Sample, before: list[Rule], frame: pl.DataFrame, table: T
     ]
     kept = [(low, high, expected) for low, high, expected in pairs if _true(f"{sql.quote(low)} <= {sql.quote(high)}", frame, table)]
     edges = {(low, high) for low, high, _ in kept}
-    kept = [(low, high, e) for low, high, e in kept if not any((low, middle) in edges and (middle, high) in edges for middle in columns)]
+    known = {name: frame[name].is_not_null() for edge in edges for name in edge}
+
+    def follows(low: str, high: str) -> bool:
+        between = (m for m in columns if (low, m) in edges and (m, high) in edges)
+        return any(not (known[low] & known[high] & ~known[m]).any() for m in between)  # where m is missing, it orders nothing
+
+    kept = [(low, high, e) for low, high, e in kept if not follows(low, high)]
     kept.sort(key=lambda pair: -pair[2])
     why = "{} never exceeds {}; were they unrelated, {:,.0f} rows in 10,000 would"
     return [Rule(sql=f"{sql.quote(low)} <= {sql.quote(high)}", why=why.format(low, high, e)) for low, high, e in kept[:_MOST_OF_A_KIND]]

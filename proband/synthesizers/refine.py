@@ -25,6 +25,7 @@ ROUNDS = 3  # at most
 RISK = 0.01  # a round may raise the success of the membership attack by this much, no more
 MOST_JUDGED = 20_000  # rows a side that a critic learns from
 ATTACKED = 5_000  # rows a side in the membership attack
+DRAWS = 4  # selections over which its success is averaged: one alone is off by as much as a round may cost
 
 
 class Selection(NamedTuple):
@@ -77,7 +78,7 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
     told = _as_typed(frame, schema)
     mended = encoder.decode(encoder.encode(told))
     tables = [plain(part, schema) for part in (told, mended, real[:MOST_JUDGED], unseen)]
-    before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), seed)
+    before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), n, seed)
     found = selected(tables[1], tables[2], tables[3], n=n, seed=seed, on_step=on_step)
     chosen = select(found.log_weights, n, seeds.generator(seed, "refine"))
     source = synthetic.mark if isinstance(synthetic, Cohort) and synthetic.mark else None
@@ -98,14 +99,14 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
     rng = seeds.generator(seed, "select")
     log_weights, kept = np.zeros(len(fakes)), select(np.zeros(len(fakes)), n, rng)
     critics: tuple[Critic, ...] = ()
-    stages = [stage(0, fakes[kept], real, unseen, log_weights, seed)]
+    stages = [stage(0, fakes, real, unseen, log_weights, n, seed)]
     for number in range(1, ROUNDS + 1):
         if on_step is not None:
             on_step(number - 1, ROUNDS, "select", {"success": stages[-1]["success"]})
         critic = learn_critic(fakes[kept] if critics else fakes, real, seed=seeds.integer(seed, "critic", number) % 2**31)
         weights = log_weights + critic.log_odds(fakes)
         chosen = select(weights, n, rng)
-        found = stage(number, fakes[chosen], real, unseen, weights, seed)
+        found = stage(number, fakes, real, unseen, weights, n, seed)
         best = min(each["success"] for each in stages if each["kept"])
         found["kept"] = float(found["success"] < best and found["membership"] <= stages[0]["membership"] + RISK)
         stages.append(found)
@@ -117,20 +118,23 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
     return Selection(critics, log_weights, stages)
 
 
-def stage(number: int, fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, log_weights: np.ndarray, seed: int) -> dict[str, float]:
-    """What the judges make of a stage, and an attack's success on members v unseen patients.
+def stage(
+    number: int, fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, log_weights: np.ndarray, n: int, seed: int
+) -> dict[str, float]:
+    """What the judges make of `n` of the fakes, chosen by weight, and an attack's success on members v unseen patients.
 
     One judge tells the fakes from unseen patients, who are few, so that its word alone is a toss of a coin; the other from the
     patients learned from, who are many. Each judges rows that it did not learn from. `success` is the mean of their AUCs.
     """
     rng = seeds.generator(seed, "judge")
-    seen = real[rng.permutation(len(real))[: len(fakes)]]
-    both = [_success(fakes, side, seed) for side in (unseen, seen)]
+    draws = [fakes[select(log_weights, n, rng)] for _ in range(DRAWS if n < len(fakes) else 1)]
+    seen = real[rng.permutation(len(real))[:n]]
+    both = [_success(draws[0], side, seed) for side in (unseen, seen)]
     return {
         "round": float(number),
         "success": float(np.mean(both)),
         "unseen": both[0],
-        "membership": _membership(fakes, real, unseen, rng),
+        "membership": float(np.mean([_membership(draw, real, unseen, rng) for draw in draws])),
         "effective": effective(log_weights),
         "kept": 1.0,
     }

@@ -24,6 +24,7 @@ from proband.game.play import deterministic
 from proband.game.selection import Critic, learn_critic, select
 from proband.schema import rules
 from proband.schema.model import validated
+from proband.stats.neighbours import row_hashes
 from proband.stats.trees import Trees
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import chain as chains
@@ -36,6 +37,7 @@ MANY = 20_000  # rows of which those held out would change little: nothing is le
 THREADS = 2  # columns learned at once; changes the time, never the result
 CANDIDATES = 3  # drawn for each row that is kept
 PILOT = 2000  # rows that say how rare a condition is
+COPY = -20.0  # log weight of a candidate who equals a patient who is alone in being so: taken when nobody else is left
 DIRECT = 800_000  # rows that are drawn, at most, to find those who satisfy a condition; the last of them cost a minute or two
 AT_ONCE = 100_000  # of them in memory at once
 
@@ -47,6 +49,7 @@ class _Fitted:
     net: Completer
     critics: tuple[Critic, ...]
     stages: list[dict[str, float]]
+    alone: np.ndarray  # hashes of the rows that one training patient alone has
     on_synthetic: bool  # whether the patients that it learned from were synthetic themselves
 
 
@@ -121,7 +124,7 @@ class TableGAN:
         with deterministic():
             weights = chains.weighed(encoder.fields, whole, predictors, places[judged], partial(completer.told, net))
         chain = chains.woven(encoder.fields, whole, predictors, weights, net=True)
-        learned = _Fitted(encoder, chain, net, (), [], cohort.mark is not None)
+        learned = _Fitted(encoder, chain, net, (), [], _alone(cohort), cohort.mark is not None)
         if self.select and len(own) < cohort.frame.height:
             learned = _played(learned, cohort, own, judged, seed, on_step)
         if cohort.frame.height > MANY:
@@ -159,6 +162,7 @@ class TableGAN:
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
         found |= {f"chain.{key}": array for key, array in chain_arrays.items()}
+        found["alone"] = learned.alone
         found |= {f"net.{key}": weight.numpy() for key, weight in learned.net.state_dict().items()}
         for at, critic in enumerate(learned.critics):
             for kind in ("boosted", "randomised"):
@@ -191,7 +195,10 @@ class TableGAN:
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         net = _net(encoder, under("net.", arrays))
-        model._fitted = _Fitted(encoder, chain, net, tuple(critics), stages, bool(config["on_synthetic"]))
+        alone = arrays["alone"]
+        if alone.dtype != np.uint64 or alone.ndim != 1:
+            raise ValueError("the hashes of rows are not hashes")
+        model._fitted = _Fitted(encoder, chain, net, tuple(critics), stages, alone, bool(config["on_synthetic"]))
         return model
 
 
@@ -275,17 +282,45 @@ def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None
         else:
             first = frozenset(learned.encoder.reads(rules.columns(where, learned.encoder.schema.table)))
     parts = [_chosen(learned, min(step, n - start), rng, where, first) for start in range(0, max(n, 1), step)]
-    codes = Codes(np.concatenate([part.tokens for part in parts]), np.concatenate([part.offsets for part in parts]))
-    return decoded(learned.encoder, codes, where)
+    return decoded(learned.encoder, _joined(parts), where)
 
 
 def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None, first: frozenset[int]) -> Codes:
-    if not learned.critics or n == 0:
-        return _candidates(learned, n, rng, where, first)[0]
-    codes, frame = _candidates(learned, CANDIDATES * n, rng, where, first)
-    values = plain(frame, learned.encoder.schema)
-    chosen = select(np.sum([critic.log_odds(values) for critic in learned.critics], axis=0), n, rng)
+    """`n` of more candidates: as the critics weigh them, and nobody real as long as there are others."""
+    codes, frame = _candidates(learned, CANDIDATES * n if learned.critics else n + n // 20, rng, where, first)
+    real = _copies(learned, frame)
+    if (~real).sum() < n:  # a table of few words, where chance alone makes many copies
+        more, others = _candidates(learned, CANDIDATES * n, rng, where, first)
+        codes, frame, real = _joined([codes, more]), pl.concat([frame, others]), np.concatenate([real, _copies(learned, others)])
+    weights = COPY * real
+    if learned.critics:
+        values = plain(frame, learned.encoder.schema)
+        weights = weights + np.sum([critic.log_odds(values) for critic in learned.critics], axis=0)
+    chosen = select(weights, n, rng)
     return _some(codes, chosen[rng.permutation(n)])
+
+
+def _joined(parts: list[Codes]) -> Codes:
+    return Codes(np.concatenate([part.tokens for part in parts]), np.concatenate([part.offsets for part in parts]))
+
+
+def _copies(learned: _Fitted, frame: pl.DataFrame) -> np.ndarray:
+    """(rows,) whether a row equals a training patient who was alone in being so."""
+    return np.isin(_hashes(plain(frame, learned.encoder.schema)), learned.alone)
+
+
+def _hashes(values: np.ndarray) -> np.ndarray:
+    """(rows,) uint64 of rows as `encode.plain` gives them."""
+    return row_hashes((np.nan_to_num(values, nan=-1e300) + 0.0).T.copy().view(np.int64))
+
+
+def _alone(cohort: Cohort) -> np.ndarray:
+    """Sorted hashes of the rows that no second patient has."""
+    hashes = _hashes(plain(cohort.frame, cohort.schema))
+    key = cohort.schema.table.key
+    who = np.unique(cohort.frame[key].to_numpy(), return_inverse=True)[1] if key else np.arange(len(hashes))
+    held, patients = np.unique(np.unique(np.stack([hashes, who.astype(np.uint64)], axis=1), axis=0)[:, 0], return_counts=True)
+    return held[patients == 1]
 
 
 def _imputed(learned: _Fitted, cohort: Cohort, rng: np.random.Generator) -> Cohort:

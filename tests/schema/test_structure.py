@@ -143,6 +143,18 @@ def test_order_and_only_what_does_not_follow(rng: np.random.Generator) -> None:
     assert sorted(found({"map_low": low, "map_mid": middle, "map_high": high})) == ["map_low <= map_mid", "map_mid <= map_high"]
 
 
+def test_order_beyond_a_middle_that_is_often_missing(rng: np.random.Generator) -> None:
+    """Most patients have no operation: for them nothing else says that discharge follows admission."""
+    start = np.datetime64("2020-01-01") + rng.integers(0, 1000, ROWS)
+    operated = start + rng.integers(0, 15, ROWS)
+    frame = {
+        "admitted": start.astype(str),
+        "operated": with_gaps(operated.astype(str), rng.random(ROWS) < 0.6),
+        "discharged": (operated + rng.integers(0, 15, ROWS)).astype(str),
+    }
+    assert sorted(found(frame)) == ["admitted <= discharged", "admitted <= operated", "operated <= discharged"]
+
+
 def test_order_of_dates(rng: np.random.Generator) -> None:
     start = np.datetime64("2020-01-01") + rng.integers(0, 1000, ROWS)
     frame = {"admitted": start.astype(str), "discharged": (start + rng.integers(0, 30, ROWS)).astype(str)}

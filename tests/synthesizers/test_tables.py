@@ -193,6 +193,19 @@ def test_nothing_to_learn_is_said():
         TableGAN().sample(1, seed=0)
 
 
+@pytest.mark.parametrize("choose", [True, False])
+def test_nobody_who_is_alone_in_being_so_comes_out_again(choose):
+    """400 patients, 625 kinds that all can be drawn: about a third of the patients are alone in theirs, so that chance would copy many."""
+    rng = np.random.default_rng(3)
+    names = ["one", "two", "three", "four"]
+    frame = pl.DataFrame({name: rng.integers(0, 5, 400).astype(str) for name in names})
+    columns = [Column(name=name, kind="category", categories=tuple("01234")) for name in names]
+    model = TableGAN(minutes=0.02, select=choose).fit(cohort_of(frame, columns), seed=0)
+    alone = frame.group_by(names).len().filter(pl.col("len") == 1)
+    assert alone.height > 100
+    assert model.sample(400, seed=1).frame.join(alone, on=names, how="semi").height == 0
+
+
 def test_critics_may_be_left_out(real):
     plain_model = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
     assert plain_model.stages == [] and plain_model._fitted.critics == ()
