@@ -38,7 +38,7 @@ THREADS = 2  # columns learned at once; changes the time, never the result
 CANDIDATES = 3  # drawn for each row that is kept
 PILOT = 2000  # rows that say how rare a condition is
 COPY = -20.0  # log weight of a candidate who equals a patient who is alone in being so: taken when nobody else is left
-DIRECT = 800_000  # rows that are drawn, at most, to find those who satisfy a condition; the last of them cost a minute or two
+DIRECT = 1_500_000  # rows that are drawn, at most, to find those who satisfy a condition; the last of them cost minutes
 AT_ONCE = 100_000  # of them in memory at once
 
 
@@ -272,15 +272,15 @@ def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None
     them: a rare diagnosis is told best by all that came before it. For a rarer condition the network tells its columns first.
     """
     first: frozenset[int] = frozenset()
-    step = max(n, 1)
+    needed: float = CANDIDATES  # rows for each that is kept
     if isinstance(where, str) and where.strip() and n:
         pilot = _candidates(learned, PILOT, rng, None)[1]
         met = np.all([constraint.judge(pilot) for constraint in constraints(learned.encoder, where)], axis=0).sum()
-        needed = CANDIDATES * PILOT / max(met, 1)  # rows for each that is kept
-        if met and n * needed <= DIRECT:
-            step = max(1, int(AT_ONCE / needed))
+        if n * CANDIDATES * PILOT <= DIRECT * met:
+            needed = CANDIDATES * PILOT / met
         else:
             first = frozenset(learned.encoder.reads(rules.columns(where, learned.encoder.schema.table)))
+    step = max(1, int(AT_ONCE / needed))
     parts = [_chosen(learned, min(step, n - start), rng, where, first) for start in range(0, max(n, 1), step)]
     return decoded(learned.encoder, _joined(parts), where)
 
