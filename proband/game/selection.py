@@ -24,14 +24,16 @@ class Critic(NamedTuple):
 
     Two families, because candidates that one of them alone has chosen are told by the other.
 
-    slopes   of the boosted and of the randomised
-    success  AUC on rows that they did not learn from
+    slopes    of the boosted and of the randomised
+    success   AUC on rows that they did not learn from
+    strength  share of the log odds that counts: half of them is a gentler choice, which stays further from the patients learned from
     """
 
     boosted: tuple[Trees, ...]
     randomised: tuple[Trees, ...]
     slopes: tuple[float, float]
     success: float
+    strength: float = 1.0
 
     def log_odds(self, values: np.ndarray) -> np.ndarray:
         """(rows, columns) float64, NaN for missing -> (rows,) log odds that a row is real, up to a constant."""
@@ -39,7 +41,7 @@ class Critic(NamedTuple):
             np.mean([trees(values) for trees in self.boosted], axis=0),
             np.mean([_odds(trees(values)) for trees in self.randomised], axis=0),
         )
-        return self.slopes[0] * said[0] + self.slopes[1] * said[1]
+        return self.strength * (self.slopes[0] * said[0] + self.slopes[1] * said[1])
 
 
 def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int) -> Critic:

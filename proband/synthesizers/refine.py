@@ -22,6 +22,7 @@ from proband.synthesizer import OnStep
 
 HELD_OUT = 0.15  # share of the training patients that only judge
 ROUNDS = 3  # at most
+STRENGTHS = (1.0, 0.5)  # of a critic: where all of its word costs too much privacy, half of it may not
 RISK = 0.01  # a round may raise the success of the membership attack by this much, no more
 MOST_JUDGED = 20_000  # rows a side that a critic learns from
 ATTACKED = 5_000  # rows a side in the membership attack
@@ -34,8 +35,8 @@ class Selection(NamedTuple):
     critics      those that were kept, one a round
     log_weights  (candidates,) the sum of their log odds
     stages       per round: mean success of the judges (`stage`), success with unseen patients, membership AUC, the share of
-                 candidates that equally weighted ones would be worth (effective), and whether it was kept (1 or 0); round 0 is
-                 before any
+                 candidates that equally weighted ones would be worth (effective), the critic's strength, and whether it was kept
+                 (1 or 0); round 0 is before any
     """
 
     critics: tuple[Critic, ...]
@@ -103,16 +104,19 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
     for number in range(1, ROUNDS + 1):
         if on_step is not None:
             on_step(number - 1, ROUNDS, "select", {"success": stages[-1]["success"]})
-        critic = learn_critic(fakes[kept] if critics else fakes, real, seed=seeds.integer(seed, "critic", number) % 2**31)
-        weights = log_weights + critic.log_odds(fakes)
-        chosen = select(weights, n, rng)
-        found = stage(number, fakes, real, unseen, weights, n, seed)
-        best = min(each["success"] for each in stages if each["kept"])
-        found["kept"] = float(found["success"] < best and found["membership"] <= stages[0]["membership"] + RISK)
-        stages.append(found)
+        learned = learn_critic(fakes[kept] if critics else fakes, real, seed=seeds.integer(seed, "critic", number) % 2**31)
+        best, least = min(each["success"] for each in stages if each["kept"]), stages[0]["membership"]
+        for strength in STRENGTHS:
+            critic = learned._replace(strength=strength)
+            weights = log_weights + critic.log_odds(fakes)
+            found = stage(number, fakes, real, unseen, weights, n, seed) | {"strength": strength}
+            found["kept"] = float(found["success"] < best and found["membership"] <= least + RISK)
+            stages.append(found)
+            if found["kept"] or found["success"] >= best:
+                break
         if not found["kept"]:
             break
-        log_weights, critics, kept = weights, (*critics, critic), chosen
+        log_weights, critics, kept = weights, (*critics, critic), select(weights, n, rng)
     if on_step is not None:
         on_step(ROUNDS, ROUNDS, "select", {"success": stages[-1]["success"]})
     return Selection(critics, log_weights, stages)
@@ -136,6 +140,7 @@ def stage(
         "unseen": both[0],
         "membership": float(np.mean([_membership(draw, real, unseen, rng) for draw in draws])),
         "effective": effective(log_weights),
+        "strength": 0.0,
         "kept": 1.0,
     }
 

@@ -158,7 +158,10 @@ class TableGAN:
         config = {
             "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain_encoder, "chain": plain_chain,
             "minutes": self.minutes, "select": self.select, "stages": learned.stages, "on_synthetic": learned.on_synthetic,
-            "critics": [{"slopes": list(each.slopes), "success": each.success, "folds": len(each.boosted)} for each in learned.critics],
+            "critics": [
+                {"slopes": list(each.slopes), "success": each.success, "strength": each.strength, "folds": len(each.boosted)}
+                for each in learned.critics
+            ],
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
         found |= {f"chain.{key}": array for key, array in chain_arrays.items()}
@@ -191,7 +194,7 @@ class TableGAN:
             for trees in (*families[0], *families[1]):
                 trees.check(columns.shape[1])
             slopes = tuple(float(slope) for slope in found["slopes"])
-            critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"])))
+            critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"]), float(found["strength"])))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         net = _net(encoder, under("net.", arrays))
@@ -219,10 +222,11 @@ def _replayed(learned: _Fitted, cohort: Cohort, seed: int, on_step: OnStep | Non
     real = plain(cohort.frame[_few(cohort.frame.height, rng)], schema)
     fakes = plain(_candidates(replace(learned, critics=()), CANDIDATES * len(real), rng, None)[1], schema)
     log_weights, kept, critics = np.zeros(len(fakes)), np.arange(len(fakes)), []
-    for number in range(len(learned.critics)):
+    for number, before in enumerate(learned.critics):
         if on_step is not None:
             on_step(number, len(learned.critics), "select again", {})
-        critics.append(learn_critic(fakes[kept], real, seed=seeds.integer(seed, "gan", "critic", number) % 2**31))
+        again = learn_critic(fakes[kept], real, seed=seeds.integer(seed, "gan", "critic", number) % 2**31)
+        critics.append(again._replace(strength=before.strength))
         log_weights = log_weights + critics[-1].log_odds(fakes)
         kept = select(log_weights, len(real), rng)
     if on_step is not None:
