@@ -81,11 +81,11 @@ class TableGAN:
     @property
     def history(self) -> list[tuple[int, float]]:
         """(round of selection, mean success of its judges); round 0 is before any, 0.5 is a guess."""
-        return [(int(stage["round"]), stage["success"]) for stage in self._learned.stages]
+        return list({int(stage["round"]): stage["success"] for stage in self._learned.stages}.items())
 
     @property
     def stages(self) -> list[dict[str, float]]:
-        """Per round of selection: success of the judge, membership AUC, share of effective candidates, and whether it was kept."""
+        """Per round of selection, or attempt at it: success of the judges, membership AUC, effective share, strength, whether kept."""
         return [dict(stage) for stage in self._learned.stages]
 
     @property
