@@ -73,6 +73,16 @@ class TableEncoder:
     prefix: str
 
     @staticmethod
+    def learnable(cohort: Cohort) -> TableEncoder:
+        """As `fit`, and InputError where no column says anything: a network with nothing to learn would be a fault without a name."""
+        encoder = TableEncoder.fit(cohort)
+        if not encoder.fields:
+            raise InputError(
+                "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
+            )
+        return encoder
+
+    @staticmethod
     def fit(cohort: Cohort, *, held_by: int = HELD_BY) -> TableEncoder:
         """Learn tokens from the training patients. InputError for free text, an empty cohort, or a rule that cannot be honoured.
 

@@ -16,7 +16,7 @@ from proband.stats.trees import Trees, boosted, randomised
 
 TREES = 150
 FOLDS = 5
-RANDOMISED, LEAF = 40, 20  # trees a fold, and rows in a leaf: finer ones lift candidates that lie close to a training patient
+RANDOMISED, LEAF = 40, 20  # trees a fold, and rows in a leaf; leaves of 5 to 60 were within noise of each other
 
 
 class Critic(NamedTuple):
@@ -26,7 +26,7 @@ class Critic(NamedTuple):
 
     slopes    of the boosted and of the randomised
     success   AUC on rows that they did not learn from
-    strength  share of the log odds that counts: half of them is a gentler choice, which stays further from the patients learned from
+    strength  share of the log odds that counts: half of them is a gentler choice, for when all cost too much privacy
     """
 
     boosted: tuple[Trees, ...]

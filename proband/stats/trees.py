@@ -30,12 +30,9 @@ class Trees(NamedTuple):
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(rows, columns), NaN for missing -> (rows,) the sum: log odds of `boosted` labels, the share of `randomised` ones."""
         seen, found = single(values), np.full(len(values), self.base[0])
-        ends = [*self.roots[1:].tolist(), len(self.feature)]
-        for root, end in zip(self.roots.tolist(), ends, strict=True):
-            own = slice(root, end)
-            nodes = walked(
-                self.feature[own], self.threshold[own], self.left[own] - root, self.right[own] - root, seen, self.missing_left[own]
-            )
+        for own in spans(self.roots, len(self.feature)):
+            left, right = self.left[own] - own.start, self.right[own] - own.start
+            nodes = walked(self.feature[own], self.threshold[own], left, right, seen, self.missing_left[own])
             found += self.value[own][nodes]
         return found
 
@@ -62,6 +59,11 @@ class Trees(NamedTuple):
 def rooted(roots: np.ndarray, nodes: int) -> bool:
     """Whether the first tree begins with the first of `nodes` nodes, and every other further on."""
     return len(roots) > 0 and bool(roots[0] == 0 and (np.diff(roots) > 0).all() and roots[-1] < nodes)
+
+
+def spans(roots: np.ndarray, nodes: int) -> list[slice]:
+    """The nodes of each tree."""
+    return [slice(root, end) for root, end in zip(roots.tolist(), [*roots[1:].tolist(), nodes], strict=True)]
 
 
 def ends(roots: np.ndarray, nodes: int) -> np.ndarray:

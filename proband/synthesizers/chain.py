@@ -87,7 +87,7 @@ class Chain:
 
         places   (rows, fields) token + offset, below 0 where nothing is drawn yet
         rng      each row hears one predictor, drawn by the weights, in place of them all: what is drawn from it has the same
-                 distribution, for a fraction of the work
+                 distribution for a fraction of the work (nearly the same, where rules forbid some of the tokens afterwards)
         """
         told, described = self.told[field], self.fields[field]
         tokens = np.floor(places).astype(np.int32)

@@ -16,7 +16,7 @@ from proband.encode.tables import TableEncoder
 from proband.errors import InputError
 from proband.schema import rules
 from proband.schema.model import validated
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.drawing import draw, marked
 from proband.synthesizers.scores import Scale
 
@@ -108,7 +108,7 @@ class GaussianCopula:
     @classmethod
     def _rebuilt(cls, stored: Model) -> Self:
         schema = validated(stored.config["schema"], "The model's schema")
-        arrays = {key.removeprefix("encoder."): array for key, array in stored.arrays.items() if key.startswith("encoder.")}
+        arrays = under("encoder.", stored.arrays)
         encoder = TableEncoder.restored(schema, stored.config["encoder"], arrays)
         scales = tuple(Scale.of(field.counts, stored.arrays[f"order.{i}"]) for i, field in enumerate(encoder.fields))
         for field, scale in zip(encoder.fields, scales, strict=True):

@@ -23,7 +23,7 @@ from proband.encode import Codes, Field, TableEncoder
 from proband.errors import InputError
 from proband.game.play import average, deterministic
 from proband.schema.model import validated
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.drawing import marked
 from proband.synthesizers.rejection import rows_of
 from proband.synthesizers.scores import Scale
@@ -133,11 +133,7 @@ class TableDiffusion:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Learn to take noise away from the train part of a cohort. Interrupted, the model stays as it was."""
-        encoder = TableEncoder.fit(cohort)
-        if not encoder.fields:
-            raise InputError(
-                "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
-            )
+        encoder = TableEncoder.learnable(cohort)
         parts = Parts.of(encoder.fields)
         codes = encoder.encode(cohort.frame)
         rng = torch.Generator().manual_seed(seeds.integer(seed, self.name, "fit"))
@@ -186,9 +182,9 @@ class TableDiffusion:
     @classmethod
     def _rebuilt(cls, stored: Model) -> Self:
         made = cls(minutes=stored.config["minutes"])
-        arrays = {key.removeprefix("encoder."): array for key, array in stored.arrays.items() if key.startswith("encoder.")}
+        arrays = under("encoder.", stored.arrays)
         encoder = TableEncoder.restored(validated(stored.config["schema"], "The model's schema"), stored.config["encoder"], arrays)
-        weights = {key.removeprefix("net."): array for key, array in stored.arrays.items() if key.startswith("net.")}
+        weights = under("net.", stored.arrays)
         if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in weights.values()):
             raise ValueError("a weight is not a finite number")
         net = _net(encoder, Parts.of(encoder.fields), torch.Generator())

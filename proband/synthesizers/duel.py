@@ -94,11 +94,7 @@ class DuelGAN:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Play the game on `cohort`; a tenth of its patients only measure the success rate. Interrupted, the model stays as it was."""
-        encoder = TableEncoder.fit(cohort)
-        if not encoder.fields:
-            raise InputError(
-                "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
-            )
+        encoder = TableEncoder.learnable(cohort)
         layout = _layout(encoder)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "duel", "fit"))
         patients = cohort.patients.sort()

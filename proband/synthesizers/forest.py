@@ -18,7 +18,7 @@ from proband.cohort import Cohort
 from proband.encode import Field, TableEncoder
 from proband.errors import InputError
 from proband.schema import Schema
-from proband.stats.trees import ends, rooted, walked
+from proband.stats.trees import ends, rooted, spans, walked
 from proband.synthesizer import Model, OnStep, restore, write_model
 from proband.synthesizers.drawing import draw, marked
 
@@ -62,8 +62,7 @@ class Forest(NamedTuple):
 
         trees = len(self.roots)
         seen = np.stack([score[tokens[:, p]] for score, p in zip(self.scores, self.predictors, strict=True)], axis=1, dtype=np.float32)
-        ends = [*self.roots[1:].tolist(), len(self.feature)]
-        leaves = np.stack([self._leaves(seen, slice(root, end)) for root, end in zip(self.roots.tolist(), ends, strict=True)], axis=1)
+        leaves = np.stack([self._leaves(seen, nodes) for nodes in spans(self.roots, len(self.feature))], axis=1)
         shares = sparse.csr_matrix((self.data, self.indices, self.indptr), shape=(len(self.indptr) - 1, levels))
         votes = sparse.csr_matrix(
             (np.full(leaves.size, 1 / trees), leaves.ravel(), np.arange(0, leaves.size + 1, trees)),

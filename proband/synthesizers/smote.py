@@ -14,7 +14,7 @@ from proband.cohort import Cohort
 from proband.encode import Codes, TableEncoder
 from proband.errors import InputError, Unavailable
 from proband.schema.model import validated
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.rejection import kept, rows_of
 from proband.synthesizers.scores import Scale
@@ -103,7 +103,7 @@ class Smote:
     def _rebuilt(cls, stored: Model) -> Self:
         config = stored.config
         made = cls(kind=config["kind"], target=config["target"], neighbours=config["neighbours"])
-        arrays = {key.removeprefix("encoder."): array for key, array in stored.arrays.items() if key.startswith("encoder.")}
+        arrays = under("encoder.", stored.arrays)
         encoder = TableEncoder.restored(validated(config["schema"], "The model's schema"), config["encoder"], arrays)
         codes = Codes(stored.arrays["tokens"], stored.arrays["offsets"])
         levels = np.array([field.levels for field in encoder.fields])

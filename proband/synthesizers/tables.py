@@ -96,11 +96,7 @@ class TableGAN:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Learn from the train part of a cohort. Interrupted, the model stays as it was."""
-        encoder = TableEncoder.fit(cohort)
-        if not encoder.fields:
-            raise InputError(
-                "The table holds identifiers and derived columns only, so there is nothing to learn. Add a column that says something."
-            )
+        encoder = TableEncoder.learnable(cohort)
         codes = encoder.encode(cohort.frame)
         aside = held_out(cohort, min(HELD_OUT, MOST_HELD_OUT / max(1, cohort.frame.height)), seed)
         places = codes.tokens + codes.offsets.astype(float)
@@ -151,7 +147,7 @@ class TableGAN:
         return _imputed(self._learned, cohort, seeds.generator(seed, "gan", "impute"))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder. It holds what leaves count and the sorted values of numbers: guard it as you guard the data."""
+        """Write a model folder. It holds counts, sorted values and hashes of rows: guard it as you guard the data."""
         learned = self._learned
         plain_encoder, arrays = learned.encoder.state()
         plain_chain, chain_arrays = chains.state(learned.chain)
@@ -220,7 +216,7 @@ def _replayed(learned: _Fitted, cohort: Cohort, seed: int, on_step: OnStep | Non
         return learned
     schema, rng = learned.encoder.schema, seeds.generator(seed, "gan", "replay")
     real = plain(cohort.frame[_few(cohort.frame.height, rng)], schema)
-    fakes = plain(_candidates(replace(learned, critics=()), CANDIDATES * len(real), rng, None)[1], schema)
+    fakes = plain(_candidates(learned, CANDIDATES * len(real), rng, None)[1], schema)
     log_weights, kept, critics = np.zeros(len(fakes)), np.arange(len(fakes)), []
     for number, before in enumerate(learned.critics):
         if on_step is not None:
@@ -291,14 +287,14 @@ def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None
 
 def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None, first: frozenset[int]) -> Codes:
     """`n` of more candidates: as the critics weigh them, and nobody real as long as there are others."""
+    schema = learned.encoder.schema
     codes, frame = _candidates(learned, CANDIDATES * n if learned.critics else n + n // 20, rng, where, first)
-    real = _copies(learned, frame)
-    if (~real).sum() < n:  # a table of few words, where chance alone makes many copies
-        more, others = _candidates(learned, CANDIDATES * n, rng, where, first)
-        codes, frame, real = _joined([codes, more]), pl.concat([frame, others]), np.concatenate([real, _copies(learned, others)])
-    weights = COPY * real
+    values = plain(frame, schema)
+    if (~_copies(learned, values)).sum() < n:  # a table of few words, where chance alone makes many copies
+        more, frame = _candidates(learned, CANDIDATES * n, rng, where, first)
+        codes, values = _joined([codes, more]), np.concatenate([values, plain(frame, schema)])
+    weights = COPY * _copies(learned, values)
     if learned.critics:
-        values = plain(frame, learned.encoder.schema)
         weights = weights + np.sum([critic.log_odds(values) for critic in learned.critics], axis=0)
     chosen = select(weights, n, rng)
     return _some(codes, chosen[rng.permutation(n)])
@@ -308,9 +304,9 @@ def _joined(parts: list[Codes]) -> Codes:
     return Codes(np.concatenate([part.tokens for part in parts]), np.concatenate([part.offsets for part in parts]))
 
 
-def _copies(learned: _Fitted, frame: pl.DataFrame) -> np.ndarray:
+def _copies(learned: _Fitted, values: np.ndarray) -> np.ndarray:
     """(rows,) whether a row equals a training patient who was alone in being so."""
-    return np.isin(_hashes(plain(frame, learned.encoder.schema)), learned.alone)
+    return np.isin(_hashes(values), learned.alone)
 
 
 def _hashes(values: np.ndarray) -> np.ndarray:
