@@ -82,19 +82,22 @@ class Chain:
     order: tuple[int, ...]
     told: Mapping[int, Told]
 
-    def propose(self, field: int, places: np.ndarray, net: Net | None, rng: np.random.Generator | None = None) -> np.ndarray:
+    def heard(self, field: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+        """(rows, predictors) one 1 a row: the predictor that it hears, drawn by their weights; the network is the last."""
+        weights = self.told[field].weights
+        return np.eye(len(weights))[rng.choice(len(weights), rows, p=weights / weights.sum())]
+
+    def propose(self, field: int, places: np.ndarray, net: Net | None, heard: np.ndarray | None = None) -> np.ndarray:
         """(rows, levels) given the fields before it in the chain's order; later ones are not looked at.
 
         places   (rows, fields) token + offset, below 0 where nothing is drawn yet
-        rng      each row hears one predictor, drawn by the weights, in place of them all: what is drawn from it has the same
-                 distribution for a fraction of the work (nearly the same, where rules forbid some of the tokens afterwards)
+        heard    the one predictor that each row hears, in place of them all: what is drawn from it has the same distribution for a
+                 fraction of the work (nearly the same, where rules forbid some of the tokens afterwards)
         """
         told, described = self.told[field], self.fields[field]
         tokens = np.floor(places).astype(np.int32)
         weights = told.weights if net is not None else told.weights * (np.arange(len(told.weights)) < len(told.weights) - 1)
-        share = np.broadcast_to(weights, (len(tokens), len(weights)))
-        if rng is not None:
-            share = np.eye(len(weights))[rng.choice(len(weights), len(tokens), p=weights / weights.sum())]
+        share = np.broadcast_to(weights, (len(tokens), len(weights))) if heard is None else heard
         found = share[:, :1] * _shares(described)
         missing, scored = np.zeros(len(tokens)), share[:, -2] > 0
         for at, (forest, kernel) in enumerate(zip(told.forests, told.kernels, strict=True), 1):
@@ -105,9 +108,9 @@ class Chain:
                 missing[rows] += proposed[:, 0] / len(told.forests)
         if told.score is not None and scored.any():
             found[scored] += share[scored, -2:-1] * told.score.propose(places[scored], missing[scored])
-        heard = share[:, -1] > 0
-        if net is not None and heard.any():
-            found[heard] += share[heard, -1:] * net(field, tokens[heard])
+        asked = share[:, -1] > 0
+        if net is not None and asked.any():
+            found[asked] += share[asked, -1:] * net(field, tokens[asked])
         return found
 
 

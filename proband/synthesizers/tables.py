@@ -40,6 +40,8 @@ PILOT = 2000  # rows that say how rare a condition is
 COPY = -20.0  # log weight of a candidate who equals a patient who is alone in being so: taken when nobody else is left
 DIRECT = 800_000  # rows that are drawn, at most, to find those who satisfy a condition: about a minute
 AT_ONCE = 100_000  # of them in memory at once
+ASKED = 500  # rows that say whether a field has to do with the condition
+SILENT = 0.08  # total variation between the field with and without the condition, below which it has not
 
 
 @dataclass(frozen=True)
@@ -250,19 +252,29 @@ def _candidates(
 
 
 def _proposed(chain: chains.Chain, net: Completer, field: int, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(rows, levels) of `field` given all that is drawn: the chain's distribution given what comes before it there, times what the
-    network makes of the rest. Where something before it is not drawn yet, the network alone knows."""
+    """(rows, levels) of `field` given all that is drawn, as the one predictor tells it that a row hears.
+
+    The chain's predictors know what comes before the field. Of what was told early, to meet a condition, only the network knows:
+    what a forest says is multiplied by what that knowledge changes, unless it changes nothing worth the time.
+    """
     drawn = places[0] >= 0 if len(places) else np.ones(places.shape[1], bool)
     before = np.zeros(len(drawn), bool)
     before[list(chain.order[: chain.order.index(field)])] = True
     tokens = np.floor(places).astype(np.int32)
     if not drawn[before].all():
         return completer.told(net, field, tokens)
-    given = partial(completer.told, net, visible=before)
-    if not (drawn & ~before).any():
-        return chain.propose(field, places, given, rng)
-    found = chain.propose(field, places, given)
-    return found * completer.told(net, field, tokens) / np.maximum(given(field, tokens), 1e-9)
+    heard = chain.heard(field, len(places), rng)
+    given, whole = partial(completer.told, net, visible=before), partial(completer.told, net)
+    early = (drawn & ~before).any()
+    if early:
+        pilot = tokens[:ASKED]
+        early = np.abs(whole(field, pilot) - given(field, pilot)).sum(axis=1).mean() / 2 > SILENT
+    if not early:
+        return chain.propose(field, places, given, heard)
+    found = chain.propose(field, places, whole, heard)
+    others = np.flatnonzero(heard[:, -1] == 0)
+    found[others] *= whole(field, tokens[others]) / np.maximum(given(field, tokens[others]), 1e-9)
+    return found
 
 
 def _drawn(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> pl.DataFrame:
