@@ -34,11 +34,16 @@ SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed sc
 Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Name = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--synthesizer", help="gan, forest, auto, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name."
+        "--synthesizer",
+        help="gan, forest, auto, marginals, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name; "
+        "gan unless told, marginals with --epsilon.",
     ),
 ]
+Epsilon = Annotated[float | None, typer.Option(help="Differential privacy of every patient: 1 is strong, 10 hardly a promise.")]
+Delta = Annotated[float | None, typer.Option(help="The chance that the promise fails; 1e-5 unless told.")]
+LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="The cohort's ledger; DATA.ledger unless told.")]
 Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
 PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
 Target = Annotated[str | None, typer.Option(help="The outcome column, for the question: is it useful?")]
@@ -127,11 +132,14 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
     target: Target = None,
     schema: SchemaFile = None,
-    synthesizer: Name = "gan",
+    synthesizer: Name = None,
     policy: PolicyName = "controlled",
     purpose: Purpose = "",
     n: Annotated[int | None, typer.Option("-n", help="Synthetic rows; as many as the data has unless given.", min=1)] = None,
     minutes: Minutes = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    ledger: LedgerFile = None,
     format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
     key: Key = None,
     seed: Seed = 0,
@@ -152,6 +160,9 @@ def synthesize(
             purpose=purpose,
             n=n,
             minutes=minutes,
+            epsilon=epsilon,
+            delta=delta,
+            ledger=ledger,
             format=format,
             key=key,
             seed=seed,
@@ -186,24 +197,32 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the model; must not exist.")],
     schema: SchemaFile = None,
-    synthesizer: Name = "gan",
+    synthesizer: Name = None,
     minutes: Minutes = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    ledger: LedgerFile = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Learn from all patients in DATA (the train part of a split)."""
     from proband.cost import measure
     from proband.pipeline import make
+    from proband.privacy.ledger import enter_fit, ledger_of
 
     _must_be_new(out)
-    model = make(synthesizer, minutes=minutes)
+    model = make(synthesizer, minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
         cohort = _read(data, schema)
+        kept = ledger_of(data, ledger)
+        entered = enter_fit(kept, model, cohort)
         _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step))
         model.save(out)
-    facts = {"model": str(out), "patients": len(cohort), "synthesizer": synthesizer, "cost": cost.as_dict()}
-    _tell(json, facts, f"Model of {len(cohort):,} patients: {out} ({cost})")
+    facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}
+    facts |= {"ledger": str(kept)} if entered else {}
+    said = f"\nEntered in the ledger. What is spent: proband ledger {kept}" if entered else ""
+    _tell(json, facts, f"Model of {len(cohort):,} patients: {out} ({cost}){said}")
 
 
 @app.command()
@@ -297,16 +316,19 @@ def validate(
     target: Target = None,
     schema: SchemaFile = None,
     policy: PolicyName = "controlled",
+    ledger: LedgerFile = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Is it faithful, useful, private? Works on anybody's synthetic data."""
     from proband.pipeline import save_report
+    from proband.privacy.ledger import enter_audit, ledger_of
     from proband.release.policy import Policy
     from proband.validate import validate
 
     _must_be_new(out / "report.json")
     limits = Policy.load(policy)
+    enter_audit(ledger_of(train, ledger), "report of validate")
     with progress(json) as on_step:
         report = validate(
             train,
@@ -347,17 +369,8 @@ def compare(
 
     wanted = "all" if synthesizers == "all" else [name.strip() for name in synthesizers.split(",") if name.strip()]
     with progress(json) as on_step:
-        made = compare(
-            data,
-            out=out,
-            synthesizers=wanted,
-            target=target,
-            schema=_schema(schema),
-            policy=policy,
-            minutes=minutes,
-            seed=seed,
-            on_step=on_step,
-        )
+        more: dict[str, Any] = {"target": target, "schema": _schema(schema), "policy": policy, "minutes": minutes, "seed": seed}
+        made = compare(data, out=out, synthesizers=wanted, on_step=on_step, **more)
     facts = {"out": str(out), "best": made.best, "ranked": [entry.name for entry in made.entries], "failed": dict(made.failed)}
     _tell(json, facts, f"{made}\n\n{made.verdict}\n{out / 'comparison.html'}")
 
@@ -384,17 +397,35 @@ def release(
 
 
 @app.command()
+def ledger(
+    path: Annotated[Path, typer.Argument(help="A cohort's ledger, from: proband fit --epsilon")],
+    json: Json = False,
+) -> None:
+    """What was spent of a cohort's privacy, when, and on what."""
+    from proband.privacy.ledger import Ledger
+
+    _tell(json, Ledger(path).as_dict(), str(Ledger(path)))
+
+
+@app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A release folder, or one data file taken out of it.")],
+    path: Annotated[Path, typer.Argument(help="A release folder, one data file taken out of it, or a ledger.")],
     key: Annotated[Path | None, typer.Option(help="The signer's public key (PEM), to know who signed.")] = None,
     json: Json = False,
 ) -> None:
     """Intact, tampered (which file), unsigned, or not labelled. Works offline."""
     from proband.release.bundle import verify
 
-    found = verify(path, key=key)
-    _tell(json, found.as_dict(), str(found))
-    if not found.ok:
+    if path.suffix == ".ledger":
+        from proband.privacy.ledger import verify_ledger
+
+        ok, said = verify_ledger(path)
+        _tell(json, {"path": str(path), "ok": ok, "message": said}, said)
+    else:
+        found = verify(path, key=key)
+        ok = found.ok
+        _tell(json, found.as_dict(), str(found))
+    if not ok:
         raise typer.Exit(1)
 
 

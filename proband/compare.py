@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from proband.cost import measure
 from proband.errors import InputError, ProbandError
+from proband.privacy.ledger import enter_audit, enter_fit, ledger_of
 from proband.release.gate import judge
 from proband.release.policy import Policy
 from proband.schema import Schema
@@ -88,7 +89,16 @@ def compare(
         folder = out / one
         try:
             if not (folder / "report.json").exists():
-                report = judged(one, parts, cohort.frame.height, target=target, minutes=minutes, seed=seed, on_step=_named(one, step))
+                report = judged(
+                    one,
+                    parts,
+                    cohort.frame.height,
+                    target=target,
+                    minutes=minutes,
+                    seed=seed,
+                    ledger=ledger_of(data),
+                    on_step=_named(one, step),
+                )
                 _save(judge(report, chosen).report, folder)
             entries.append(entry(one, Report.load(folder / "report.json"), chosen))
         except ProbandError as error:
@@ -100,11 +110,24 @@ def compare(
 
 
 def judged(
-    name: str, parts: Split, n: int, *, target: str | None, minutes: float | None, seed: int, on_step: OnStep | None = None
+    name: str,
+    parts: Split,
+    n: int,
+    *,
+    target: str | None,
+    minutes: float | None,
+    seed: int,
+    ledger: Path | None = None,
+    on_step: OnStep | None = None,
 ) -> Report:
-    """Fit the synthesizer `name` on the train part, sample `n` patients and validate them; the costs stand in the report's context."""
+    """Fit the synthesizer `name` on the train part, sample `n` patients and validate them; the costs stand in the report's context.
+
+    ledger   where the fit and the report are entered, if it is kept
+    """
     step = on_step or _silent
     model = make(name, minutes=minutes if timed(name) else None)
+    enter_fit(ledger, model, parts.train)
+    enter_audit(ledger, f"report of compare, {name}")
     _forget_peak()
     _, fitted = measure(lambda: model.fit(parts.train, seed=seed, on_step=step))
     step(0, 1, "sample", {})

@@ -31,11 +31,14 @@ def synthesize(
     out: str | Path,
     target: str | None = None,
     schema: Schema | None = None,
-    synthesizer: str = "gan",
+    synthesizer: str | None = None,
     policy: str = "controlled",
     purpose: str = "",
     n: int | None = None,
     minutes: float | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    ledger: str | Path | None = None,
     format: str = "parquet",
     key: str | Path | None = None,
     seed: int = 0,
@@ -47,15 +50,19 @@ def synthesize(
     data         a path (.csv, .csv.gz, .parquet) or a frame (pandas, polars, arrow)
     target       the outcome for the usefulness questions; without it they are not asked
     schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
-    synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone
+    synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told, or
+                 marginals where `epsilon` asks for differential privacy
     policy       internal, controlled, public, education, or the path of a policy file
     n            synthetic rows; as many as the data has unless told
     minutes      training time, for the synthesizers that have that dial
+    epsilon, delta  differential privacy of every patient; needs a public schema
+    ledger       the cohort's ledger; `<data>.ledger` unless told, begun where `epsilon` first asks for one
     name         what the report calls the data; the file's name unless told
 
     Returns the Release. Raises InputError when something given is wrong (nothing is written), and NotReleasable when
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
+    from proband.privacy.ledger import enter_audit, enter_fit, ledger_of
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -72,7 +79,7 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    model = make(synthesizer, minutes=minutes, policy=policy, target=target)
+    model = make(synthesizer, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
     step(0, 1, "read", {})
@@ -86,6 +93,9 @@ def synthesize(
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
+    kept = ledger_of(data, ledger)
+    enter_fit(kept, model, cohort)
+    enter_audit(kept, "report of synthesize")
     _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
     step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})
@@ -146,13 +156,23 @@ def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_ste
     )
 
 
-def make(name: str, *, minutes: float | None = None, policy: str = "controlled", target: str | None = None) -> Synthesizer:
+def make(
+    name: str | None,
+    *,
+    minutes: float | None = None,
+    policy: str = "controlled",
+    target: str | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+) -> Synthesizer:
     """An unfitted synthesizer by name. "auto" chooses when it is fitted, by the gate of `policy`, and may ask for `target`.
 
-    `minutes` goes to those that have the dial, the others refuse it.
+    `minutes`, `epsilon` and `delta` go to those that have the dial, the others refuse them.
     """
     if name != "auto":
-        return make_by_name(name, minutes=minutes)
+        return make_by_name(name, minutes=minutes, epsilon=epsilon, delta=delta)
+    if epsilon is not None:
+        raise InputError("auto fits several synthesizers and looks at each: no epsilon covers that. Use the synthesizer marginals.")
     from proband.compare import Auto
 
     return Auto(policy=policy, target=target, minutes=minutes)

@@ -29,6 +29,7 @@ _OURS = {
     "copula": "proband.synthesizers.copula:GaussianCopula",
     "diffusion": "proband.synthesizers.diffusion:TableDiffusion",
     "smote": "proband.synthesizers.smote:Smote",
+    "marginals": "proband.synthesizers.marginals:PrivateMarginals",
 }
 T = TypeVar("T")
 _GROUP = "proband.synthesizers"
@@ -92,14 +93,33 @@ def timed(name: str) -> bool:
     return "minutes" in inspect.signature(find(name)).parameters
 
 
-def make(name: str, *, minutes: float | None = None) -> Synthesizer:
-    """An unfitted synthesizer by name; `minutes` goes to those that have the dial, the others refuse it."""
+def private(name: str) -> bool:
+    """Whether the synthesizer called `name` can give differential privacy."""
+    return "epsilon" in inspect.signature(find(name)).parameters
+
+
+def make(name: str | None = None, *, minutes: float | None = None, epsilon: float | None = None, delta: float | None = None) -> Synthesizer:
+    """An unfitted synthesizer by name; without one gan, or marginals where `epsilon` asks for differential privacy.
+
+    `minutes`, `epsilon` and `delta` go to those that have the dial, the others refuse them.
+    """
+    name = name or ("gan" if epsilon is None else "marginals")
     chosen: Callable[..., Synthesizer] = find(name)
-    if minutes is None:
-        return chosen()
-    if not timed(name):
-        raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
-    return chosen(minutes=minutes)
+    dials: dict[str, float] = {}
+    if minutes is not None:
+        if not timed(name):
+            raise InputError(f"Synthesizer {name!r} has no dial `minutes`: it takes the time that it needs. Leave the option out.")
+        dials["minutes"] = minutes
+    if delta is not None and epsilon is None:
+        raise InputError(f"delta = {delta!r} belongs to a guarantee, and no epsilon is given. Give both, or neither.")
+    if epsilon is not None:
+        if not private(name):
+            raise InputError(
+                f"Synthesizer {name!r} cannot keep epsilon = {epsilon!r}: it learns from patients without noise, and what stops it or "
+                "chooses for it reads them too. Use the synthesizer marginals, or leave epsilon out."
+            )
+        dials |= {"epsilon": epsilon} | ({} if delta is None else {"delta": delta})
+    return chosen(**dials)
 
 
 def load(path: str | Path) -> Synthesizer:

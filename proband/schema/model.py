@@ -193,9 +193,14 @@ class Problem(_Frozen):
 
 
 class Schema(_Frozen):
-    """Tables, and the rules that hold in every row. Immutable; `hash` names it."""
+    """Tables, and the rules that hold in every row. Immutable; `hash` names it.
+
+    public   a person's word that levels, formats, bounds and rules follow from code lists, forms or protocols and from no patient;
+             differential privacy needs it, since the schema leaves with the table
+    """
 
     proband_schema: Literal[1] = 1
+    public: bool = False
     tables: tuple[Table, ...]
     rules: tuple[Rule, ...] = ()
     proposals: tuple[Proposal, ...] = ()

@@ -1,0 +1,161 @@
+"""Tokens for patients whom the encoder may not look at: the ranges of numbers and the shares of levels are asked through a budget.
+
+What is asked is drawn again as stand-ins, rows of columns that know nothing of each other, and the encoder learns from those as it
+would from patients. So bins, heaps and bounds follow from noisy answers alone, whatever the encoder does with them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from proband.cohort import Cohort
+from proband.encode import TableEncoder
+from proband.encode.numbers import from_numbers, physical_bounds, to_numbers
+from proband.errors import InputError
+from proband.privacy.budget import Budget, deviation
+from proband.schema import Column, Schema
+
+STAND_INS = 20_000
+CELLS = 32  # of a number's range, once it is known where its values lie
+#: Shares of a number's budget: where its values lie at all, where they are dense, how they are spread.
+STAGES = (0.2, 0.3, 0.5)
+SURE = 4.0  # standard deviations of the noise above which a magnitude is believed to have patients
+#: Ends of the magnitudes: 0 and powers of two, both ways. No patient has a say in them.
+MAGNITUDES = np.concatenate([-(2.0 ** np.arange(62, -11, -1)), [0.0], 2.0 ** np.arange(-10, 63)])
+
+
+class Spread(NamedTuple):
+    """How a column is spread: `shares` (1 + cells,), missing first; `edges` (cells + 1,) of a number's cells, ascending; None: levels."""
+
+    shares: np.ndarray
+    edges: np.ndarray | None
+
+
+def one_row_each(cohort: Cohort) -> Cohort:
+    """The cohort with the first row of every patient: a patient then adds one to any count, and no more."""
+    key = cohort.schema.table.key
+    return cohort if key is None else Cohort(cohort.schema, cohort.frame.unique(key, keep="first", maintain_order=True), cohort.mark)
+
+
+def public(schema: Schema) -> None:
+    """InputError unless a person has declared that the schema says nothing about these patients."""
+    if not schema.public:
+        raise InputError(
+            "Differential privacy needs a public schema, and this one may have been read off the patients: its levels, formats and rules "
+            "would leave with the synthetic table. Check that each follows from a code list, a form or a protocol, delete what does not, "
+            "and set public = true in the schema file (or schema.model_copy(update={'public': True}))."
+        )
+
+
+def private_encoder(cohort: Cohort, budget: Budget, *, rho: float, rng: np.random.Generator) -> TableEncoder:
+    """An encoder that has learned from stand-ins. `cohort` has one row a patient; `rng` draws the stand-ins, which is no secret."""
+    columns = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
+    made: dict[str, pl.Series] = {}
+    for column in cohort.schema.table.columns:
+        if column in columns:
+            made[column.name] = _drawn(_asked(cohort.frame[column.name], column, budget, rho / len(columns)), column, rng)
+        else:
+            made[column.name] = pl.Series([str(row) for row in range(STAND_INS)], dtype=column.dtype)
+    return TableEncoder.learnable(Cohort(cohort.schema, pl.DataFrame(made)))
+
+
+def levels_of(column: Column) -> tuple[str, ...]:
+    """The levels of a discrete column, as text."""
+    return column.categories or ("false", "true")
+
+
+def _asked(series: pl.Series, column: Column, budget: Budget, rho: float) -> Spread:
+    if column.discrete:
+        names = levels_of(column)
+        place = {name: at for at, name in enumerate(names, 1)}
+        cells = series.cast(pl.String).replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(0).to_numpy()
+        noisy = budget.counts(np.bincount(cells, minlength=len(names) + 1), rho=rho, what=f"levels of {column.name}")
+        return Spread(shares(noisy), None)
+    values, step, (low, high) = to_numbers(series), _step(column), physical_bounds(column)
+    edges = np.unique(np.clip(MAGNITUDES, low, high))
+    if len(edges) < 2:
+        edges = np.array([edges[0], edges[0] + (step or 1.0)])
+    for at, part in enumerate(STAGES):
+        noisy = budget.counts(_counted(values, edges), rho=part * rho, what=f"range of {column.name}, look {at + 1}")
+        if at == 0:
+            edges, noisy = _where(edges, noisy, SURE * deviation(part * rho))
+        found = shares(noisy)
+        if at < len(STAGES) - 1:
+            edges = _finer(edges, found[1:], step)
+    return Spread(found, edges)
+
+
+def _counted(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(1 + cells,) how many are missing, then in each cell; what lies beyond the ends counts at the ends."""
+    known = ~np.isnan(values)
+    cells = np.clip(np.searchsorted(edges, values[known], side="right"), 1, len(edges) - 1)
+    return np.concatenate([[(~known).sum()], np.bincount(cells, minlength=len(edges))[1:]])
+
+
+def _where(edges: np.ndarray, noisy: np.ndarray, enough: float) -> tuple[np.ndarray, np.ndarray]:
+    """The magnitudes from the first to the last that surely have patients, and one more on either side, for the tails."""
+    sure = np.flatnonzero(noisy[1:] > enough)
+    if not len(sure):
+        sure = np.array([int(np.argmax(noisy[1:]))])
+    first, last = max(0, sure[0] - 1), min(len(edges) - 2, sure[-1] + 1)
+    return edges[first : last + 2], np.concatenate([noisy[:1], noisy[1 + first : 2 + last]])
+
+
+def _finer(edges: np.ndarray, found: np.ndarray, step: float | None) -> np.ndarray:
+    """Ends of up to `CELLS` cells with equal shares, each share spread evenly within its cell; no cell is finer than the format."""
+    until = np.concatenate([[0.0], np.cumsum(found)])
+    if until[-1] <= 0:
+        return edges
+    inner = np.interp(np.linspace(0, 1, CELLS + 1)[1:-1] * until[-1], until, edges)
+    if step is not None:
+        inner = (np.floor(inner / step) + 0.5) * step
+    inner = inner[(inner > edges[0]) & (inner < edges[-1])]
+    return np.unique(np.concatenate([edges[:1], inner, edges[-1:]]))
+
+
+def shares(noisy: np.ndarray) -> np.ndarray:
+    """The nearest shares, none below 0, to noisy counts: noise around 0 vanishes in place of adding up."""
+    noisy = np.asarray(noisy, float)
+    total = max(float(noisy.sum()), 1.0)
+    falling = np.sort(noisy)[::-1]
+    taken = (np.cumsum(falling) - total) / np.arange(1, len(falling) + 1)
+    least = taken[np.flatnonzero(falling > taken)[-1]]
+    found = np.maximum(noisy - least, 0.0)
+    return found / found.sum()
+
+
+def _step(column: Column) -> float | None:
+    if column.grid is not None:
+        return column.grid.step
+    return None if column.kind == "number" else 1.0
+
+
+def _drawn(spread: Spread, column: Column, rng: np.random.Generator) -> pl.Series:
+    """Stand-ins for a column, spread as it is."""
+    # The same shares in every place, so that a level of one in a thousand has its twenty stand-ins.
+    until = np.cumsum(spread.shares)
+    at = rng.permutation(np.searchsorted(until / until[-1], (np.arange(STAND_INS) + 0.5) / STAND_INS)).clip(0, len(until) - 1)
+    if spread.edges is None:
+        names = np.array(["", *levels_of(column)])
+        found = pl.Series(names[at], dtype=pl.String).set(pl.Series(at == 0), None)
+        return found if column.dtype == pl.String else found == "true"
+    cell = np.maximum(at - 1, 0)
+    low, high = spread.edges[cell], spread.edges[cell + 1]
+    values = low + (high - low) * rng.random(STAND_INS)
+    if column.grid is not None:
+        values = column.grid.snap(values)
+    elif column.kind == "number":
+        # No format is declared: as many digits as the width of the cell can bear.
+        decimals = 1 - np.floor(np.log10(np.maximum(high - low, 1e-12)))
+        values = np.round(values * 10.0**decimals) / 10.0**decimals
+    else:
+        values = np.round(values)
+    lowest, highest = physical_bounds(column)
+    if column.kind == "time":
+        lowest, highest = max(lowest, 0.0), min(highest, 86_400 * 1e9 - 1)
+    values = np.clip(values, lowest if math.isfinite(lowest) else None, highest if math.isfinite(highest) else None)
+    return from_numbers(np.where(at == 0, np.nan, values), column)

@@ -1,0 +1,286 @@
+"""The ledger of a cohort: who looked at its patients, what for, and what privacy that cost. Append-only; every entry seals those before.
+
+A look is charged before it is taken. Charges of differential privacy add up over the cohort's life (in rho, see `budget`), and so do
+audits, since a report read often enough tells who is in it (Ganev and De Cristofaro, arXiv 2312.05114). Above either limit the
+ledger says no.
+
+A line is one entry in JSON, with its own SHA-256 and that of the line before. An altered, moved or missing line is found, but for
+lines cut off the end: keep a `head` elsewhere, and `holds` tells. Whoever rewrites the whole file is found in that way alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from proband.cohort import Cohort
+from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
+from proband.privacy.budget import epsilon_of, rho_of
+from proband.privacy.domain import public
+
+EPSILON, DELTA = 10.0, 1e-5  # over a cohort's life, unless told
+AUDITS = 100
+FIT, AUDIT = "fit", "audit"
+_LARGEST = 64 * 2**20  # bytes; a larger file is no ledger of ours
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One look: when (UTC), what kind (fit or audit), what for, and its rho; None: without any guarantee."""
+
+    at: str
+    kind: str
+    what: str
+    rho: float | None
+
+    def __str__(self) -> str:
+        cost = "no guarantee" if self.rho is None else f"rho {self.rho:.4g}" if self.rho else "an audit"
+        return f"{self.at}  {self.what} ({cost})"
+
+
+class Ledger:
+    """The ledger in the file `path`.
+
+    >>> ledger = Ledger.begin("cohort.ledger", cohort.fingerprint)             # doctest: +SKIP
+    >>> ledger.charge("fit", "marginals, epsilon 1", rho=rho_of(1, 1e-5))      # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @staticmethod
+    def begin(path: str | Path, cohort: str, *, epsilon: float = EPSILON, delta: float = DELTA, audits: int = AUDITS) -> Ledger:
+        """A new ledger for the cohort with this fingerprint, or InputError when the file exists.
+
+        epsilon, delta   the loss of privacy that its patients may suffer over its life, all private fits together
+        audits           how many audits and reports may read it
+        """
+        rho_of(epsilon, delta)  # says what is wrong with them
+        if audits < 1:
+            raise InputError(f"audits = {audits!r} lets nobody look. Give a whole number, 1 or more.")
+        ledger = Ledger(path)
+        head = {"proband_ledger": 1, "at": _now(), "cohort": cohort, "epsilon": epsilon, "delta": delta, "audits": audits}
+        try:
+            file = os.open(ledger.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            raise InputError(f"Ledger '{path}' exists already. A cohort has one ledger for life.") from None
+        with os.fdopen(file, "wb") as opened:
+            opened.write(_line(head, ""))
+            opened.flush()
+            os.fsync(opened.fileno())
+        return ledger
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What the cohort's life allows: epsilon, delta and audits; and the fingerprint of the cohort."""
+        return self._read()[0]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All looks so far, the first one first. InputError when the chain is broken."""
+        return self._read()[1]
+
+    @property
+    def head(self) -> str:
+        """The seal of the last entry, which seals all before it."""
+        self._read()
+        return _seals(self._content())[-1]
+
+    def holds(self, head: str) -> bool:
+        """Whether an entry with this seal (or the beginning of one, 16 digits at least) is still there: nothing up to it was cut off."""
+        self._read()
+        return len(head) >= 16 and any(seal.startswith(head) for seal in _seals(self._content()))
+
+    def spent(self) -> tuple[float, int, int]:
+        """(epsilon at the ledger's delta of all private fits together, fits without a guarantee, audits)."""
+        facts, entries = self._read()
+        return _spent(facts, entries)
+
+    def __str__(self) -> str:
+        (epsilon, open_fits, audits), limits = self.spent(), self.limits
+        lines = [*map(str, self.entries), f"Spent: epsilon {epsilon:.3g} of {limits['epsilon']:g} (delta {limits['delta']:g})"]
+        lines += [f"Fits without any guarantee: {open_fits}"] if open_fits else []
+        lines += [f"Audits and reports: {audits} of {limits['audits']}"]
+        return "\n".join([*lines, f"Head: {self.head[:16]} (keep it elsewhere: it proves that nothing was cut off)"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data, for machines."""
+        epsilon, open_fits, audits = self.spent()
+        spent = {"epsilon": epsilon, "fits_without_guarantee": open_fits, "audits": audits}
+        return {**spent, "limits": self.limits, "head": self.head, "entries": [asdict(entry) for entry in self.entries]}
+
+    def charge(self, kind: str, what: str, *, rho: float | None = None, cohort: str | None = None) -> Entry:
+        """Enter a look before it is taken. NotReleasable, and no entry, when the life's budget does not bear it.
+
+        kind     "fit" or "audit"
+        rho      what a private fit costs; None for one without a guarantee, and for audits
+        cohort   the fingerprint of the patients looked at, when the ledger shall be told whether they are its own
+        """
+        if kind not in (FIT, AUDIT) or (kind == AUDIT and rho is not None):
+            raise ProbandError(f"Fault in proband: a ledger takes no entry of kind {kind!r} with rho {rho}.")
+        if rho is not None and not (math.isfinite(rho) and rho > 0):
+            raise ProbandError(f"Fault in proband: a private fit was entered at rho {rho}.")
+        with self._alone() as file:
+            content = self._content()
+            facts, entries = _parsed(self.path, content)
+            if cohort is not None and cohort != facts["cohort"]:
+                raise InputError(f"Ledger '{self.path}' belongs to other patients. Give the ledger of this cohort, or begin one.")
+            entry = Entry(_now(), kind, what, 0.0 if kind == AUDIT else rho)
+            self._refuse(facts, entries, entry)
+            line = _line({"at": entry.at, "kind": kind, "what": what, "rho": rho}, _seals(content)[-1])
+            os.lseek(file, 0, os.SEEK_SET)
+            os.ftruncate(file, len(content))  # the half of a line that a kill left behind
+            os.lseek(file, len(content), os.SEEK_SET)
+            os.write(file, line)
+            os.fsync(file)
+        return entry
+
+    def _refuse(self, facts: dict[str, Any], entries: Sequence[Entry], entry: Entry) -> None:
+        epsilon, _, audits = _spent(facts, entries)
+        if entry.kind == AUDIT and audits >= facts["audits"]:
+            raise NotReleasable(
+                f"Ledger '{self.path}' allows {facts['audits']} audits over the cohort's life, and all are spent. The last ones:\n"
+                + _last([e for e in entries if e.kind == AUDIT])
+            )
+        after, _, _ = _spent(facts, [*entries, entry])
+        if entry.kind == FIT and entry.rho is not None and after > facts["epsilon"] * (1 + 1e-6):
+            raise NotReleasable(
+                f"Ledger '{self.path}' allows epsilon {facts['epsilon']:g} over the cohort's life (delta {facts['delta']:g}). Spent are "
+                f"{epsilon:.3g}; with {entry.what} it would be {after:.3g}. Spent on:\n"
+                + (_last([e for e in entries if e.kind == FIT and e.rho is not None]) or "  nothing yet")
+            )
+
+    def _read(self) -> tuple[dict[str, Any], list[Entry]]:
+        return _parsed(self.path, self._content())
+
+    def _content(self) -> bytes:
+        """All whole lines. A line that a kill cut in two was never charged: it is not one."""
+        try:
+            if self.path.stat().st_size > _LARGEST:
+                raise InputError(f"'{self.path}' is too large for a ledger.")
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"There is no ledger '{self.path}'. Begin one: Ledger.begin, or proband fit with --epsilon.") from None
+        return content[: content.rfind(b"\n") + 1]
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """The file, open, for one process at a time. The system lets go of it when a process is killed."""
+        try:
+            import fcntl
+        except ImportError as error:
+            raise Unavailable("A ledger needs file locks as Linux and macOS have them. Keep it on such a machine.") from error
+        try:
+            file = os.open(self.path, os.O_RDWR)
+        except FileNotFoundError:
+            raise InputError(f"There is no ledger '{self.path}'. Begin one: Ledger.begin, or proband fit with --epsilon.") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+        finally:
+            os.close(file)
+
+
+def ledger_of(data: Any, ledger: str | Path | None = None) -> Path | None:
+    """The file of a cohort's ledger: the one given, or beside the data; None for a frame without one."""
+    if ledger is not None:
+        return Path(ledger)
+    return Path(f"{data}.ledger") if isinstance(data, str | Path) else None
+
+
+def enter_fit(ledger: Path | None, model: Any, cohort: Cohort) -> bool:
+    """Enter a fit of `model` before it begins; whether a ledger is kept. NotReleasable when it is spent.
+
+    A private fit begins the ledger where there is none; others are entered where there is one.
+    """
+    rho = getattr(model, "rho", None)
+    if rho is not None:
+        public(cohort.schema)  # a fit that will be refused costs nothing
+    if ledger is None or not (ledger.exists() or rho is not None):
+        return False
+    kept = Ledger(ledger) if ledger.exists() else Ledger.begin(ledger, cohort.fingerprint)
+    kept.charge(FIT, model.name if rho is None else f"{model.name}, epsilon {model.epsilon:g}, delta {model.delta:g}", rho=rho)
+    return True
+
+
+def enter_audit(ledger: Path | None, what: str) -> None:
+    """Enter a report that reads the patients, where their ledger is kept. NotReleasable when no audit is left."""
+    if ledger is not None and ledger.exists():
+        Ledger(ledger).charge(AUDIT, what)
+
+
+def verify_ledger(path: Path) -> tuple[bool, str]:
+    """Whether the chain is whole, and in words. InputError when there is no such file."""
+    if not path.is_file():
+        raise InputError(f"There is no ledger '{path}'.")
+    try:
+        entries, head = Ledger(path).entries, Ledger(path).head
+    except InputError as tampered:
+        return False, str(tampered)
+    said = f"Intact: {len(entries)} entries, head {head[:16]}. Entries cut off the end show only beside a head that was kept elsewhere."
+    return True, said
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _plain(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _line(content: dict[str, Any], before: str) -> bytes:
+    sealed = content | {"before": before}
+    return _plain(sealed | {"seal": hashlib.sha256(_plain(sealed)).hexdigest()}) + b"\n"
+
+
+def _seals(content: bytes) -> list[str]:
+    return [str(json.loads(line)["seal"]) for line in content.splitlines()]
+
+
+def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
+    """The first line's facts and the entries; InputError at the first line that does not fit the one before."""
+    lines = content.splitlines(keepends=True)
+    seal, facts, entries = "", None, []
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+            sealed, own = {key: value for key, value in found.items() if key != "seal"}, found["seal"]
+            if own != hashlib.sha256(_plain(sealed)).hexdigest():
+                raise ValueError("it was changed")
+            if found["before"] != seal:
+                raise ValueError("it does not follow from the line before")
+            if facts is None:
+                if found["proband_ledger"] != 1:
+                    raise ValueError("it is of another version")
+                facts = {"cohort": str(found["cohort"]), "epsilon": float(found["epsilon"]), "delta": float(found["delta"])}
+                facts["audits"] = int(found["audits"])
+            else:
+                rho = 0.0 if found["kind"] == AUDIT else found["rho"]
+                entries.append(Entry(str(found["at"]), str(found["kind"]), str(found["what"]), None if rho is None else float(rho)))
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error) if type(error) is ValueError else "it is no entry"
+            raise InputError(f"Ledger '{path}', line {number}, was tampered with: {why}. Restore it from a copy.") from error
+        seal = own
+    if facts is None:
+        raise InputError(f"'{path}' is empty: it is no ledger. Restore it from a copy.")
+    return facts, entries
+
+
+def _spent(facts: dict[str, Any], entries: Sequence[Entry]) -> tuple[float, int, int]:
+    rho = math.fsum(entry.rho for entry in entries if entry.kind == FIT and entry.rho is not None)
+    open_fits = sum(entry.kind == FIT and entry.rho is None for entry in entries)
+    return (epsilon_of(rho, facts["delta"]) if rho else 0.0), open_fits, sum(entry.kind == AUDIT for entry in entries)
+
+
+def _last(entries: Sequence[Entry], most: int = 20) -> str:
+    shown = [f"  {entry}" for entry in entries[-most:]]
+    return "\n".join([f"  ({len(entries) - most} earlier ones)", *shown] if len(entries) > most else shown)
