@@ -49,6 +49,8 @@ TARGETS = {
 }
 #: The peers, and the environment that each lives in.
 PEERS = {"copula": "sdv", "tvae": "sdv", "ctgan": "sdv", "mostly": "mostly", "arf": "arf"}
+#: Those with differential privacy, for private.py: `aim-1` is AIM at epsilon 1.
+PRIVATE = {"aim": "smartnoise", "mst": "smartnoise", "dpctgan": "smartnoise", "patectgan": "smartnoise"}
 SCRIPTS = Path(__file__).parent / "peers"
 #: Heading -> figure of the judge or of the cost.
 COLUMNS = {
@@ -113,7 +115,7 @@ def run(tool: str, folder: Path, rows: int, seed: int, peers: Path | None, hours
     """Fit, sample and judge one tool on one split: its figures, or why there are none."""
     out = folder / f"{tool}.csv"
     if not out.exists():
-        kind = PEERS.get(tool, "proband")
+        kind = (PEERS | PRIVATE).get(tool.partition("-")[0], "proband")
         python = Path(sys.executable) if kind == "proband" else (peers or Path()) / kind / "bin" / "python"
         if not python.exists():
             return f"no environment at {python}"

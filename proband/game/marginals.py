@@ -8,7 +8,6 @@ gradient to whatever pairs were measured (Aydore et al., ICML 2021, relax a tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,9 +15,6 @@ from torch import Tensor
 
 from proband.game.fields import Layout
 from proband.game.play import deterministic
-
-#: Squared error per cell, in squared deviations of its noise, below which the generator would only learn the noise by heart.
-ENOUGH = 1.0
 
 
 class Measured(NamedTuple):
@@ -53,7 +49,6 @@ def learn(
     total: float,
     steps: int,
     rate: float,
-    on_step: Callable[[int, float], None] | None = None,
 ) -> Tensor:
     """The logits after `steps` of Adam on the squared errors, each in its own standard deviations; the rate falls to a tenth."""
     logits = logits.clone().requires_grad_(True)
@@ -66,11 +61,7 @@ def learn(
             wrong = ((single - measured.single) ** 2 * measured.single_trust).sum()
             wrong = wrong + ((pairs - measured.pairs) ** 2 * measured.pairs_trust).sum() / 2  # each pair stands there twice
             value = wrong / cells
-            if float(value.detach()) < ENOUGH:
-                break
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
-            if on_step is not None:
-                on_step(step + 1, float(value.detach()))
     return logits.detach()

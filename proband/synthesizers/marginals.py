@@ -8,6 +8,7 @@ can bear.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +36,7 @@ PARTS = 1000  # of the mixture
 ROUNDS = 8
 STEPS, LAST_STEPS = 120, 600  # of the generator, in a round and after the last
 RATE = 0.1
-FEWEST_CELLS, MOST_CELLS = 4, 16
+FEWEST_CELLS, MOST_CELLS = 4, 8
 PER_PAIR = 17.0  # the more, the fewer pairs are measured, each with less noise
 _ROWS_AT_ONCE = 20_000
 
@@ -86,59 +87,7 @@ class PrivateMarginals:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Measure the train part of a cohort, once. InputError when its schema is not public."""
-        public(cohort.schema)
-        rho = {what: share * self.rho for what, share in SHARES.items()}
-        budget, patients = Budget(self.rho), one_row_each(cohort)
-        total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
-        encoder = private_encoder(patients, budget, rho=rho["ranges"], rng=seeds.generator(seed, "marginals", "stand-ins"))
-        fields = encoder.fields
-        every = len(fields) * (len(fields) - 1) // 2
-        measured = int(np.clip(round(np.sqrt(rho["pairs"]) * total / PER_PAIR), min(every, len(fields)), every))
-        # In the mean, as many patients in a cell of a pair as twice the noise in it.
-        finest = np.sqrt(total / (2 * deviation(rho["pairs"], np.sqrt(max(measured, 1)))))
-        groups = [cells(field, int(np.clip(round(finest), FEWEST_CELLS, MOST_CELLS))) for field in fields]
-        judge = _Judge.of(encoder.encode(patients.frame).tokens, groups)
-        layout = judge.layout
-
-        sizes = np.array(layout.levels)
-        single = budget.counts(judge.single, rho=rho["columns"], what="columns", sensitivity=float(np.sqrt(len(fields))))
-        total = float(np.add.reduceat(single, judge.starts).mean().clip(min=1))
-        trust = 1 / deviation(rho["columns"], np.sqrt(len(fields))) ** 2
-        known = game.Measured(
-            torch.from_numpy(single).float(), torch.full((layout.width,), trust), *(torch.zeros(layout.width, layout.width) for _ in "ab")
-        )
-        start = torch.cat([torch.from_numpy(_shares(part)) for part in np.split(single, judge.starts[1:])])
-        logits = game.fresh(layout, start, parts=PARTS, rng=torch.Generator().manual_seed(seeds.integer(seed, "marginals", "parts")))
-        open_pairs = [(i, j) for i in range(len(fields)) for j in range(i + 1, len(fields))]
-        portions = [int(n) for n in np.diff(np.linspace(0, measured, min(ROUNDS, max(measured, 1)) + 1).round())] if every else []
-        noise = deviation(rho["pairs"], np.sqrt(max(measured, 1)))
-        for number, portion in enumerate(portions):
-            guess = game.expected(layout, logits, total)[1].numpy()
-            scores = judge.errors(guess, open_pairs) - np.sqrt(2 / np.pi) * noise * np.array([sizes[i] * sizes[j] for i, j in open_pairs])
-            chosen = budget.choose(scores, portion, rho=rho["choice"] * portion / measured, what=f"which pairs, round {number + 1}")
-            for place in chosen:
-                i, j = open_pairs[place]
-                block = layout.part(i), layout.part(j)
-                what = f"{fields[i].name} and {fields[j].name}"
-                found = budget.counts(judge.pairs[block], rho=rho["pairs"] / measured, what=what)
-                for rows, columns, counts in ((*block, found), (*block[::-1], found.T)):
-                    known.pairs[rows, columns] = torch.from_numpy(counts.copy()).float()
-                    known.pairs_trust[rows, columns] = 1 / noise**2
-            open_pairs = [pair for at, pair in enumerate(open_pairs) if at not in set(chosen)]
-            last = number == len(portions) - 1
-            steps = LAST_STEPS if last else STEPS
-            done, whole = number * STEPS, (len(portions) - 1) * STEPS + LAST_STEPS
-
-            def told(step: int, loss: float, done: int = done, whole: int = whole) -> None:
-                if on_step is not None:
-                    on_step(done + step, whole, "fit to noisy counts", {"loss": loss})
-
-            logits = game.learn(layout, logits, known, total=total, steps=steps, rate=RATE, on_step=told)
-        if not portions and on_step is not None:
-            on_step(1, 1, "fit to noisy counts", {})
-        chances = layout.softmax(logits).numpy().astype(np.float64)
-        cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
-        self._fitted = _Fitted(encoder, cell, chances, budget.spends, cohort.mark is not None)
+        self._fitted = learned(cohort, Budget(self.rho), seed=seed, on_step=on_step)
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
@@ -201,6 +150,57 @@ class PrivateMarginals:
         return model
 
 
+def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
+    """All that is learned of the patients, by `budget` alone: with the same answers and seed, the same comes out whoever they are."""
+    public(cohort.schema)
+    step = on_step or _silent
+    rho = {what: share * budget.rho for what, share in SHARES.items()}
+    patients = one_row_each(cohort)
+    total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
+    encoder = private_encoder(patients, budget, rho=rho["ranges"], rng=seeds.generator(seed, "marginals", "stand-ins"))
+    fields = encoder.fields
+    every = len(fields) * (len(fields) - 1) // 2
+    measured = int(np.clip(round(np.sqrt(rho["pairs"]) * total / PER_PAIR), min(every, len(fields)), every))
+    # In the mean, as many patients in a cell of a pair as twice the noise in it.
+    finest = np.sqrt(total / (2 * deviation(rho["pairs"], np.sqrt(max(measured, 1)))))
+    groups = [cells(field, int(np.clip(round(finest), FEWEST_CELLS, MOST_CELLS))) for field in fields]
+    judge = _Judge.of(encoder.encode(patients.frame).tokens, groups)
+    layout = judge.layout
+
+    sizes = np.array(layout.levels)
+    single = budget.counts(judge.single, rho=rho["columns"], what="columns", sensitivity=float(np.sqrt(len(fields))))
+    total = float(np.add.reduceat(single, judge.starts).mean().clip(min=1))
+    trust = 1 / deviation(rho["columns"], np.sqrt(len(fields))) ** 2
+    known = game.Measured(
+        torch.from_numpy(single).float(), torch.full((layout.width,), trust), *(torch.zeros(layout.width, layout.width) for _ in "ab")
+    )
+    start = torch.cat([torch.from_numpy(_shares(part)) for part in np.split(single, judge.starts[1:])])
+    logits = game.fresh(layout, start, parts=PARTS, rng=torch.Generator().manual_seed(seeds.integer(seed, "marginals", "parts")))
+    open_pairs = [(i, j) for i in range(len(fields)) for j in range(i + 1, len(fields))]
+    portions = [int(n) for n in np.diff(np.linspace(0, measured, min(ROUNDS, max(measured, 1)) + 1).round())] if every else []
+    noise = deviation(rho["pairs"], np.sqrt(max(measured, 1)))
+    for number, portion in enumerate(portions):
+        guess = game.expected(layout, logits, total)[1].numpy()
+        scores = judge.errors(guess, open_pairs) - np.sqrt(2 / np.pi) * noise * np.array([sizes[i] * sizes[j] for i, j in open_pairs])
+        chosen = budget.choose(scores, portion, rho=rho["choice"] * portion / measured, what=f"which pairs, round {number + 1}")
+        for place in chosen:
+            i, j = open_pairs[place]
+            block = layout.part(i), layout.part(j)
+            what = f"{fields[i].name} and {fields[j].name}"
+            found = budget.counts(judge.pairs[block], rho=rho["pairs"] / measured, what=what)
+            for rows, columns, counts in ((*block, found), (*block[::-1], found.T)):
+                known.pairs[rows, columns] = torch.from_numpy(counts.copy()).float()
+                known.pairs_trust[rows, columns] = 1 / noise**2
+        open_pairs = [pair for at, pair in enumerate(open_pairs) if at not in set(chosen)]
+        steps = LAST_STEPS if number == len(portions) - 1 else STEPS
+        logits = game.learn(layout, logits, known, total=total, steps=steps, rate=RATE)
+        step(number + 1, len(portions), "fit to noisy counts", {})
+    step(1, 1, "fit to noisy counts", {})
+    chances = layout.softmax(logits).numpy().astype(np.float64)
+    cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
+    return _Fitted(encoder, cell, chances, budget.spends, cohort.mark is not None)
+
+
 @dataclass(frozen=True)
 class _Judge:
     """Who holds the patients: exact counts of cells, single (width,), and of pairs of cells, (width, width). They stay in here."""
@@ -250,6 +250,10 @@ def _within(fields: tuple[Field, ...], cell: np.ndarray) -> np.ndarray:
     counts = np.concatenate([field.counts for field in fields]).astype(float)
     whole, tokens = np.bincount(cell, counts), np.bincount(cell)
     return np.where(whole[cell] > 0, counts / np.where(whole[cell] > 0, whole[cell], 1), 1 / tokens[cell])
+
+
+def _silent(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+    pass
 
 
 def _shares(noisy: np.ndarray) -> np.ndarray:

@@ -1,0 +1,164 @@
+"""The auditor of ourselves: does a private fit spend what it says, and learn nothing but through its budget?
+
+Replay (after Cebere et al., PETS 2026). The fit runs on a cohort, and every question to its budget is written down with its answer.
+Then it runs on the cohort without one patient and is given the same answers. If all that it knows of patients comes through the
+budget, it must ask the same questions at the same price, no question may differ by more than its declared sensitivity, and the same
+must come out, byte for byte. Whatever else read the patients shows: a bound, a level, a row count, a stop on the raw loss.
+Replay cannot see whether the noise is as wide as its price: `noise` draws it and measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from proband.cohort import Cohort
+from proband.privacy.budget import Budget, Spend, deviation
+
+#: A private fit: patients and a budget in, whatever leaves out, as bytes.
+Fit = Callable[[Cohort, Budget], bytes]
+DRAWS = 20_000
+CERTAIN = 1e-9  # the chance that sound noise is called too narrow
+
+
+class Asked(NamedTuple):
+    """A question to a budget, what was exactly true, and what was answered."""
+
+    spend: Spend
+    k: int | None  # of a choice; None: counts
+    truth: np.ndarray
+    answer: np.ndarray
+
+
+class Breach(NamedTuple):
+    """What was found: `kind` is sensitivity, flow, price, output or noise."""
+
+    kind: str
+    what: str
+
+
+class Recorder(Budget):
+    """A budget that writes down what it is asked, and answers as ever."""
+
+    def __init__(self, rho: float) -> None:
+        super().__init__(rho)
+        self.tape: list[Asked] = []
+
+    def counts(self, counts: np.ndarray, *, rho: float, what: str, sensitivity: float = 1.0) -> np.ndarray:
+        answer = super().counts(counts, rho=rho, what=what, sensitivity=sensitivity)
+        self.tape.append(Asked(self.spends[-1], None, np.array(counts, float), answer))
+        return answer
+
+    def choose(self, scores: np.ndarray, k: int, *, rho: float, what: str, sensitivity: float = 1.0) -> list[int]:
+        answer = super().choose(scores, k, rho=rho, what=what, sensitivity=sensitivity)
+        self.tape.append(Asked(self.spends[-1], k, np.array(scores, float), np.array(answer)))
+        return answer
+
+
+class Replayer(Budget):
+    """A budget that gives the answers on a tape, and notes where what it is asked is not what it should be."""
+
+    def __init__(self, rho: float, tape: list[Asked]) -> None:
+        super().__init__(rho)
+        self.tape, self.at = tape, 0
+        self.breaches: list[Breach] = []
+
+    def counts(self, counts: np.ndarray, *, rho: float, what: str, sensitivity: float = 1.0) -> np.ndarray:
+        return self._again(Spend(what, rho, sensitivity), None, np.asarray(counts, float))
+
+    def choose(self, scores: np.ndarray, k: int, *, rho: float, what: str, sensitivity: float = 1.0) -> list[int]:
+        return [int(place) for place in self._again(Spend(what, rho, sensitivity), k, np.asarray(scores, float))]
+
+    def _again(self, spend: Spend, k: int | None, truth: np.ndarray) -> np.ndarray:
+        self._spend(spend)
+        if self.at >= len(self.tape):
+            raise Strayed(f"asked for {spend.what}, which was not asked before")
+        before = self.tape[self.at]
+        self.at += 1
+        if (spend, k, truth.shape) != (before.spend, before.k, before.truth.shape):
+            raise Strayed(f"asked for {spend} where it asked for {before.spend} before")
+        gap = np.abs(truth - before.truth)
+        moved = float(np.sqrt((gap**2).sum()) if k is None else gap.max(initial=0.0))
+        if not moved <= spend.sensitivity * (1 + 1e-6) + 1e-6:  # NaN is a breach
+            self.breaches.append(Breach("sensitivity", f"{spend.what}: one patient changes {moved:.3g}, declared {spend.sensitivity:.3g}"))
+        return before.answer.copy()
+
+
+class Strayed(Exception):
+    """The second run did not ask what the first asked."""
+
+
+def replay(fit: Fit, cohort: Cohort, rho: float, *, neighbours: int = 12) -> list[Breach]:
+    """What gives away that a patient left: one run on `cohort`, and one without each of `neighbours` patients who stand out.
+
+    fit   learns by the budget that it is given, and by nothing else
+    rho   the budget of the fit
+    """
+    recorder = Recorder(rho)
+    made = fit(cohort, recorder)
+    found: list[Breach] = []
+    if recorder.left < -1e-9 or sum(asked.spend.rho for asked in recorder.tape) > rho * (1 + 1e-6):
+        found.append(Breach("price", "more was asked than the budget has"))
+    for who, without in standing_out(cohort, neighbours):
+        replayer = Replayer(rho, recorder.tape)
+        try:
+            again = fit(without, replayer)
+            if replayer.at < len(recorder.tape):
+                raise Strayed(f"asked {replayer.at} questions, and {len(recorder.tape)} before")
+            if again != made:
+                found.append(Breach("output", f"without {who}, the same answers make something else"))
+        except Exception as strayed:
+            found.append(Breach("flow", f"without {who}, it {strayed}"))
+        found += replayer.breaches
+    return found
+
+
+def standing_out(cohort: Cohort, most: int) -> Iterator[tuple[str, Cohort]]:
+    """Up to `most` neighbours of the cohort, each without one patient: those with the most rows, the rarest levels and the extremes."""
+    patients = cohort.patients
+    whose = cohort.frame[cohort.schema.table.key] if cohort.schema.table.key else pl.int_range(cohort.frame.height, eager=True)
+    suspects: list[tuple[str, object]] = []
+    rows = whose.value_counts(sort=True)
+    if rows["count"][0] > 1:
+        suspects.append(("the patient with the most rows", rows[whose.name][0]))
+    for column in cohort.schema.table.columns:
+        values = cohort.frame[column.name]
+        if column.kind in ("identifier", "text") or values.null_count() == len(values):
+            continue
+        if column.discrete:
+            rarest = values.drop_nulls().value_counts().sort("count", column.name)[column.name][0]
+            suspects.append((f"a patient with the rarest level of {column.name}", whose[int((values == rarest).arg_true()[0])]))
+        else:
+            suspects.append((f"the patient with the highest {column.name}", whose[values.arg_max() or 0]))
+            suspects.append((f"the patient with the lowest {column.name}", whose[values.arg_min() or 0]))
+        if values.null_count():
+            suspects.append((f"a patient without {column.name}", whose[int(values.is_null().arg_true()[0])]))
+    # Evenly over the columns, and never the same patient twice.
+    seen: dict[object, str] = {}
+    for who, patient in suspects:
+        seen.setdefault(patient, who)
+    picked = list(seen.items())
+    for at in np.unique(np.linspace(0, len(picked) - 1, min(most, len(picked))).astype(int)):
+        patient, who = picked[at]
+        yield who, cohort.take(patients.filter(patients != patient))
+
+
+def noise(make: Callable[[float], Budget], *, rho: float = 0.02) -> list[Breach]:
+    """Whether the noise of a budget's counts, and its choices, are as uncertain as their price; sound ones fail once in a billion."""
+    budget = make(1.0)
+    drawn = budget.counts(np.zeros(DRAWS, int), rho=rho, what="noise").astype(float)
+    least = stats.chi2.ppf(CERTAIN, DRAWS) / DRAWS
+    width = float(np.mean(drawn**2)) / deviation(rho) ** 2
+    found = [] if width >= least else [Breach("noise", f"counts have {width:.2f} of the variance that they were charged for")]
+    wide = make(1.0).counts(np.zeros(DRAWS, int), rho=rho, what="noise", sensitivity=3.0).astype(float)
+    width = float(np.mean(wide**2)) / deviation(rho, 3.0) ** 2
+    found += [] if width >= least else [Breach("noise", f"at sensitivity 3, counts have {width:.2f} of the variance")]
+    # Between two scores a distance of one apart, an honest choice at this price is nearly a coin.
+    second = sum(make(1.0).choose(np.array([1.0, 0.0]), 1, rho=1e-4, what="a coin")[0] for _ in range(200))
+    if stats.binom.cdf(second, 200, 0.4) < CERTAIN:
+        found.append(Breach("noise", f"of 200 choices at next to no price, {second} were left to chance"))
+    return found
