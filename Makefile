@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing torch (about 200 MB; some minutes the first time)"
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	@echo "Installing proband and the rest (about 200 MB)"
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[augment,demo,dev]"
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[augment,demo,dev,privacy]"
 	@touch $(STAMP)
 
 clean:

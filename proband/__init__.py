@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.diffusion import TableDiffusion
     from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.marginals import PrivateMarginals
     from proband.synthesizers.refine import Refined, refine
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
@@ -56,6 +57,7 @@ _HOME = {
     "NotReleasable": "errors",
     "Policy": "release.policy",
     "ProbandError": "errors",
+    "PrivateMarginals": "synthesizers.marginals",
     "Refined": "synthesizers.refine",
     "Release": "release.bundle",
     "Report": "validate.report",

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import polars as pl
 import pytest
 
+from proband import Schema, cli
 from proband.errors import InputError, NotReleasable
 from proband.privacy.budget import epsilon_of, rho_of
 from proband.privacy.ledger import Ledger
@@ -130,3 +133,48 @@ def test_a_killed_process_leaves_the_chain_whole(ledger):
     assert found >= 5
     ledger.charge("fit", "after", rho=1e-6)
     assert len(ledger.entries) == found + 1
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """A table, its public schema, and `proband` run in their folder: (exit code, all that it said)."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"age": rng.integers(20, 90, 300), "sex": rng.choice(["F", "M"], 300)})
+    frame.write_csv("t.csv")
+    schema = Schema.guess(frame).accept()
+    schema.save("s.toml")
+    schema.model_copy(update={"public": True}).save("public.toml")
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", ["proband", *line.split()])
+        code, said = cli.run(), capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_epsilon_on_a_cohort_whose_ledger_is_spent_exits_1_and_says_on_what(command, tmp_path):
+    assert command("fit t.csv --schema public.toml --epsilon 8 --out m1")[0] == 0
+    code, said = command("fit t.csv --schema public.toml --epsilon 8 --out m2")
+    assert code == 1 and "marginals, epsilon 8" in said and not (tmp_path / "m2").exists()
+    assert command("fit t.csv --synthesizer independent --out m3")[0] == 0
+    code, said = command("ledger t.csv.ledger")
+    assert code == 0 and "independent (no guarantee)" in said and "epsilon 8 of 10" in said
+    assert command("verify t.csv.ledger")[0] == 0
+    ledger = tmp_path / "t.csv.ledger"
+    ledger.write_bytes(ledger.read_bytes().replace(b"epsilon 8", b"epsilon 1"))
+    code, said = command("verify t.csv.ledger")
+    assert code == 1 and "tampered" in said
+
+
+def test_a_fit_that_is_refused_costs_nothing_and_none_is_begun_without_epsilon(command, tmp_path):
+    assert command("fit t.csv --schema s.toml --epsilon 1 --out m")[0] == 2
+    assert command("fit t.csv --schema s.toml --synthesizer independent --out m")[0] == 0
+    assert not (tmp_path / "t.csv.ledger").exists()
+
+
+def test_a_private_release_enters_its_fit_and_its_report(command, tmp_path):
+    code, _ = command("synthesize t.csv --schema public.toml --epsilon 5 --policy internal --out r")
+    assert code in (0, 1)  # whatever the gate says of 180 patients
+    assert [entry.kind for entry in Ledger(tmp_path / "t.csv.ledger").entries] == ["fit", "audit"]
