@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from proband import seeds
+from proband.cohort import Mark
 from proband.privacy.copies import copies_but_one, exact_copies, near_copies
 from proband.privacy.membership import ATTACKS, Neighbourhood, attack, neighbourhood
 from proband.privacy.patients import Patients, gathered
@@ -25,6 +26,8 @@ VISIBLE = 0.06  # a test that cannot see 6 % of the patients given away says not
 
 def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
     """Five findings: exact copies, near copies, and the membership attack by its AUC, its tail and the epsilon that it proves.
+
+    A sixth, `epsilon`, where the mark of the synthetic patients promises differential privacy.
 
     Members are the train patients. Controls are the patients of holdout and reference, whom the synthesizer never saw; each real
     patient's distance to the other real patients calibrates its score, so no separate calibration set is spent.
@@ -42,6 +45,7 @@ def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
         _auc_finding(trial),
         _tail_finding(trial),
         _epsilon_finding(trial),
+        *_promises(evidence.synthetic.mark),
     ]
 
 
@@ -305,6 +309,24 @@ def _epsilon_finding(trial: _Trial) -> Finding:
         why=f"{said} {trial.power()}",
         detail=trial.detail(attacker) | {"attacks": {name: _rounded(b) for name, b in bounds.items()}},
     )
+
+
+def _promises(mark: Mark | None) -> list[Finding]:
+    """The bound that whoever made the patients promises, as their mark says; none where it says nothing."""
+    try:
+        epsilon, delta = float(mark.details["epsilon"]), float(mark.details["delta"])  # type: ignore[union-attr]
+    except (AttributeError, KeyError, ValueError):
+        return []
+    if not (math.isfinite(epsilon) and epsilon > 0 and 0 <= delta < 1):
+        return []
+    assert mark is not None
+    said = (
+        f"The mark of the synthetic patients says: differential privacy of every {mark.details.get('unit', 'patient')}, "
+        f"epsilon {epsilon:g}, delta {delta:g}, kept by {mark.synthesizer} {mark.version}. No measurement can prove that: the "
+        "cohort's ledger has the fit, and an audit of the synthesizer shows whether it keeps its word. It covers the synthetic patients, not this report's figures."
+    )
+    title = "Privacy loss (epsilon) of any patient, at most, as differential privacy promises"
+    return [Finding(question="private", name="epsilon", title=title, value=epsilon, interval=(epsilon, epsilon), why=said)]
 
 
 def _without_ties(scores: np.ndarray, trial: _Trial, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from proband.cohort import Cohort
+from proband.cohort import Cohort, Mark
 from proband.schema import Column, Schema, Table
 from proband.validate.findings import Evidence, Finding
 from proband.validate.limits import LIMITS
@@ -154,3 +154,16 @@ def test_a_constant_or_tiny_synthetic_table_is_judged_not_refused() -> None:
     for frame in (row, pl.concat([row] * 600)):
         findings = privacy(replace(evidence, synthetic=replace(evidence.synthetic, frame=frame)), seed=0)
         assert [finding.name for finding in findings] == NAMES
+
+
+def test_a_promise_of_differential_privacy_is_repeated_from_the_mark() -> None:
+    evidence = fresh(0)
+
+    def told(**details: str) -> list[tuple[float | None, str]]:
+        mark = Mark("marginals", "1", 0, evidence.synthetic.schema.hash, details)
+        found = privacy(replace(evidence, synthetic=replace(evidence.synthetic, mark=mark)), seed=0)
+        return [(finding.value, finding.why) for finding in found if finding.name == "epsilon"]
+
+    ((value, why),) = told(epsilon="3", delta="1e-05", unit="patient")
+    assert value == 3 and "delta 1e-05" in why and "No measurement" in why
+    assert told() == told(epsilon="3") == told(epsilon="none", delta="0") == told(epsilon="-1", delta="0") == []
