@@ -322,8 +322,9 @@ def _promises(mark: Mark | None) -> list[Finding]:
     assert mark is not None
     said = (
         f"The mark of the synthetic patients says: differential privacy of every {mark.details.get('unit', 'patient')}, "
-        f"epsilon {epsilon:g}, delta {delta:g}, kept by {mark.synthesizer} {mark.version}. No measurement can prove that: the "
-        "cohort's ledger has the fit, and an audit of the synthesizer shows whether it keeps its word. It covers the synthetic patients, not this report's figures."
+        f"epsilon {epsilon:g}, delta {delta:g}, kept by {mark.synthesizer} {mark.version}. No measurement can prove that: "
+        "the cohort's ledger has the fit, and an audit of the synthesizer shows whether it keeps its word. It covers the "
+        "synthetic patients, not this report's figures."
     )
     title = "Privacy loss (epsilon) of any patient, at most, as differential privacy promises"
     return [Finding(question="private", name="epsilon", title=title, value=epsilon, interval=(epsilon, epsilon), why=said)]
