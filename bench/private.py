@@ -19,6 +19,7 @@ import polars as pl
 from tables import PRIVATE, head, judged, parts, run, schema_of
 
 import proband
+from proband.validate.evidence import gather
 
 TOOLS = [*PRIVATE, "mostly"]
 SHOWN = {
@@ -64,6 +65,12 @@ def errors(train: pl.DataFrame, unseen: pl.DataFrame, made: pl.DataFrame, schema
     return float(np.mean([distance(pair) for pair in pairs])), float(np.mean([distance(triples[at]) for at in some]))
 
 
+def read(folder: Path, tool: str, schema: proband.Schema) -> pl.DataFrame:
+    """A tool's table; cells that the schema cannot read are missing."""
+    real = (folder / f"{part}.csv" for part in ("train", "holdout"))
+    return gather(*real, folder / f"{tool}.csv", reference=folder / "reference.csv", target=None, schema=schema)[0].synthetic.frame
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=["thyroid"], metavar="SET")
@@ -93,7 +100,7 @@ def main() -> None:
                     if isinstance(found, str):
                         print(f"{name}, seed {seed}, {tool}: {found}", file=sys.stderr, flush=True)
                         continue
-                    made = train if tool == "real" else proband.read(folder / f"{tool}.csv", schema, outside="missing").frame
+                    made = train if tool == "real" else read(folder, tool, schema)
                     two, three = errors(train, unseen, made, schema)
                     rows.setdefault(tool, []).append(found | {"two": two, "three": three})
             for tool, found in rows.items():

@@ -211,6 +211,8 @@ def fit(
     from proband.privacy.ledger import enter_fit, ledger_of
 
     _must_be_new(out)
+    if not out.absolute().parent.is_dir():  # asked before the ledger is charged
+        raise errors.InputError(f"'{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
     model = make(synthesizer, minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
@@ -328,7 +330,6 @@ def validate(
 
     _must_be_new(out / "report.json")
     limits = Policy.load(policy)
-    enter_audit(ledger_of(train, ledger), "report of validate")
     with progress(json) as on_step:
         report = validate(
             train,
@@ -342,6 +343,7 @@ def validate(
             on_step=on_step,
             context={"policy": limits.name},
         )
+    enter_audit(ledger_of(train, ledger), "report of validate")  # before anybody sees it
     save_report(report, out)
     failed = [f.name for f in report.findings if f.limit is not None and f.passed is not True]
     facts = {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}
@@ -414,11 +416,10 @@ def verify(
     json: Json = False,
 ) -> None:
     """Intact, tampered (which file), unsigned, or not labelled. Works offline."""
+    from proband.privacy.ledger import is_ledger, verify_ledger
     from proband.release.bundle import verify
 
-    if path.suffix == ".ledger":
-        from proband.privacy.ledger import verify_ledger
-
+    if path.suffix == ".ledger" or is_ledger(path):
         ok, said = verify_ledger(path)
         _tell(json, {"path": str(path), "ok": ok, "message": said}, said)
     else:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from proband.cost import measure
-from proband.errors import InputError, ProbandError
-from proband.privacy.ledger import enter_audit, enter_fit, ledger_of
+from proband.errors import InputError, NotReleasable, ProbandError
+from proband.privacy.ledger import enter_fit, ledger_of
 from proband.release.gate import judge
 from proband.release.policy import Policy
 from proband.schema import Schema
@@ -101,6 +101,8 @@ def compare(
                 )
                 _save(judge(report, chosen).report, folder)
             entries.append(entry(one, Report.load(folder / "report.json"), chosen))
+        except NotReleasable:  # the ledger is spent, for all that follow as well
+            raise
         except ProbandError as error:
             failed[one] = str(error)
         sizes = {"sizes": entries[0].report.context.get("sizes")} if entries else {}
@@ -126,8 +128,7 @@ def judged(
     """
     step = on_step or _silent
     model = make(name, minutes=minutes if timed(name) else None)
-    enter_fit(ledger, model, parts.train)
-    enter_audit(ledger, f"report of compare, {name}")
+    enter_fit(ledger, model, parts.train, report=f"report of compare, {name}")
     _forget_peak()
     _, fitted = measure(lambda: model.fit(parts.train, seed=seed, on_step=step))
     step(0, 1, "sample", {})

@@ -53,7 +53,7 @@ def synthesize(
     synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told, or
                  marginals where `epsilon` asks for differential privacy
     policy       internal, controlled, public, education, or the path of a policy file
-    n            synthetic rows; as many as the data has unless told
+    n            synthetic rows; as many as the data has unless told, with `epsilon` about as many as were learned from
     minutes      training time, for the synthesizers that have that dial
     epsilon, delta  differential privacy of every patient; needs a public schema
     ledger       the cohort's ledger; `<data>.ledger` unless told, begun where `epsilon` first asks for one
@@ -62,7 +62,7 @@ def synthesize(
     Returns the Release. Raises InputError when something given is wrong (nothing is written), and NotReleasable when
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
-    from proband.privacy.ledger import enter_audit, enter_fit, ledger_of
+    from proband.privacy.ledger import enter_fit, ledger_of
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -93,13 +93,12 @@ def synthesize(
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
-    kept = ledger_of(data, ledger)
-    enter_fit(kept, model, cohort)
-    enter_audit(kept, "report of synthesize")
+    enter_fit(ledger_of(data, ledger), model, cohort, report="report of synthesize")
     _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
     step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})
-    synthetic = model.sample(cohort.frame.height if n is None else n, seed=seed)
+    size = getattr(model, "patients", cohort.frame.height)  # a private model gives the number it learned from with noise
+    synthetic = model.sample(size if n is None else n, seed=seed)
     step(1, 1, "sample", {})
 
     name = name or (Path(data).name if isinstance(data, str | Path) else "a data frame")

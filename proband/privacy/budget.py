@@ -1,8 +1,8 @@
 """A budget of differential privacy, and the only two ways to spend it: noisy counts, and a noisy choice.
 
 The unit is the patient: neighbouring cohorts differ by all rows of one. Loss is counted in rho (zero-concentrated differential
-privacy; Bun and Steinke, TCC 2016), which adds up exactly over steps that look at each other's answers. The noise is exact (discrete
-Gaussian; Canonne, Kamath and Steinke, NeurIPS 2020; permute-and-flip for choices) and OpenDP's, seeded by the operating
+privacy; Bun and Steinke, TCC 2016), which adds up over steps that look at each other's answers. Counts have exact noise (discrete
+Gaussian; Canonne, Kamath and Steinke, NeurIPS 2020), choices Gumbel noise; both are OpenDP's, seeded by the operating
 system: no seed of ours brings it back.
 """
 

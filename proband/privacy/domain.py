@@ -7,6 +7,7 @@ would from patients. So bins, heaps and bounds follow from noisy answers alone, 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ CELLS = 32  # of a number's range, once it is known where its values lie
 #: Shares of a number's budget: where its values lie at all, where they are dense, how they are spread.
 STAGES = (0.2, 0.3, 0.5)
 SURE = 4.0  # standard deviations of the noise above which a magnitude is believed to have patients
+#: The years 1 to 9999 in days and in microseconds since 1970, and the nanoseconds of a day: bounds that no patient has a say in.
+_CALENDAR = {"date": (-719_162.0, 2_932_896.0), "datetime": (-719_162 * 86_400e6, 2_932_896 * 86_400e6), "time": (0.0, 86_400e9 - 1)}
 #: Ends of the magnitudes: 0 and powers of two, both ways. No patient has a say in them.
 MAGNITUDES = np.concatenate([-(2.0 ** np.arange(62, -11, -1)), [0.0], 2.0 ** np.arange(-10, 63)])
 
@@ -36,13 +39,28 @@ class Spread(NamedTuple):
 
 
 def one_row_each(cohort: Cohort) -> Cohort:
-    """The cohort with the first row of every patient: a patient then adds one to any count, and no more."""
+    """The cohort with the first row of every patient: a patient then adds one to any count, and no more.
+
+    A level that the schema does not have counts as missing: an error would tell that somebody has it.
+    """
     key = cohort.schema.table.key
-    return cohort if key is None else Cohort(cohort.schema, cohort.frame.unique(key, keep="first", maintain_order=True), cohort.mark)
+    frame = cohort.frame if key is None else cohort.frame.unique(key, keep="first", maintain_order=True)
+    levels = {column.name: column.categories for column in cohort.schema.table.columns if column.categories is not None}
+    frame = frame.with_columns(pl.when(pl.col(name).is_in(known)).then(name) for name, known in levels.items())
+    return Cohort(cohort.schema, frame, cohort.mark)
 
 
-def public(schema: Schema) -> None:
-    """InputError unless a person has declared that the schema says nothing about these patients."""
+def ready(schema: Schema) -> None:
+    """InputError unless a person has declared that the schema says nothing about these patients, and it has something to learn.
+
+    It looks at no patient, so that a fit which must fail can be refused before it is paid for.
+    """
+    kinds = {column.name: column.kind for column in schema.table.columns}
+    if "text" in kinds.values() or set(kinds.values()) <= {"identifier"}:
+        raise InputError(
+            f"Of the columns {', '.join(kinds)}, some are free text, or all are identifiers: nothing can be learned. Delete the text, "
+            "and add a column that says something."
+        )
     if not schema.public:
         raise InputError(
             "Differential privacy needs a public schema, and this one may have been read off the patients: its levels, formats and rules "
@@ -60,12 +78,21 @@ def private_encoder(cohort: Cohort, budget: Budget, *, rho: float, rng: np.rando
             made[column.name] = _drawn(_asked(cohort.frame[column.name], column, budget, rho / len(columns)), column, rng)
         else:
             made[column.name] = pl.Series([str(row) for row in range(STAND_INS)], dtype=column.dtype)
-    return TableEncoder.learnable(Cohort(cohort.schema, pl.DataFrame(made)))
+    encoder = TableEncoder.learnable(Cohort(cohort.schema, pl.DataFrame(made)))
+    # Real identifiers are not looked at, not even to see how they do not begin: chance keeps the fresh ones apart.
+    return replace(encoder, prefix=f"synthetic-{rng.integers(2**32):08x}-")
 
 
 def levels_of(column: Column) -> tuple[str, ...]:
     """The levels of a discrete column, as text."""
-    return column.categories or ("false", "true")
+    return ("false", "true") if column.kind == "boolean" else column.categories or ()
+
+
+def bounds_of(column: Column) -> tuple[float, float]:
+    """The declared bounds in the units of `to_numbers`, within what any date or time can be."""
+    lowest, highest = physical_bounds(column)
+    first, last = _CALENDAR.get(column.kind, (-math.inf, math.inf))
+    return max(lowest, first), min(highest, last)
 
 
 def _asked(series: pl.Series, column: Column, budget: Budget, rho: float) -> Spread:
@@ -75,7 +102,7 @@ def _asked(series: pl.Series, column: Column, budget: Budget, rho: float) -> Spr
         cells = series.cast(pl.String).replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(0).to_numpy()
         noisy = budget.counts(np.bincount(cells, minlength=len(names) + 1), rho=rho, what=f"levels of {column.name}")
         return Spread(shares(noisy), None)
-    values, step, (low, high) = to_numbers(series), _step(column), physical_bounds(column)
+    values, step, (low, high) = to_numbers(series), _step(column), bounds_of(column)
     edges = np.unique(np.clip(MAGNITUDES, low, high))
     if len(edges) < 2:
         edges = np.array([edges[0], edges[0] + (step or 1.0)])
@@ -131,6 +158,9 @@ def shares(noisy: np.ndarray) -> np.ndarray:
 def _step(column: Column) -> float | None:
     if column.grid is not None:
         return column.grid.step
+    if column.kind in ("datetime", "time"):
+        second, layout = (1e6 if column.kind == "datetime" else 1e9), column.layout or "%S"
+        return 1.0 if "f" in layout else second if "%S" in layout or "%T" in layout else 60 * second
     return None if column.kind == "number" else 1.0
 
 
@@ -141,7 +171,7 @@ def _drawn(spread: Spread, column: Column, rng: np.random.Generator) -> pl.Serie
     at = rng.permutation(np.searchsorted(until / until[-1], (np.arange(STAND_INS) + 0.5) / STAND_INS)).clip(0, len(until) - 1)
     if spread.edges is None:
         names = np.array(["", *levels_of(column)])
-        found = pl.Series(names[at], dtype=pl.String).set(pl.Series(at == 0), None)
+        found = pl.Series(names[at], dtype=pl.String).set(pl.Series((at == 0) | (len(names) == 1)), None)
         return found if column.dtype == pl.String else found == "true"
     cell = np.maximum(at - 1, 0)
     low, high = spread.edges[cell], spread.edges[cell + 1]
@@ -153,9 +183,8 @@ def _drawn(spread: Spread, column: Column, rng: np.random.Generator) -> pl.Serie
         decimals = 1 - np.floor(np.log10(np.maximum(high - low, 1e-12)))
         values = np.round(values * 10.0**decimals) / 10.0**decimals
     else:
-        values = np.round(values)
-    lowest, highest = physical_bounds(column)
-    if column.kind == "time":
-        lowest, highest = max(lowest, 0.0), min(highest, 86_400 * 1e9 - 1)
+        step = _step(column) or 1.0
+        values = np.round(values / step) * step
+    lowest, highest = bounds_of(column)
     values = np.clip(values, lowest if math.isfinite(lowest) else None, highest if math.isfinite(highest) else None)
     return from_numbers(np.where(at == 0, np.nan, values), column)

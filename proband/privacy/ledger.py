@@ -10,6 +10,7 @@ lines cut off the end: keep a `head` elsewhere, and `holds` tells. Whoever rewri
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -24,7 +25,7 @@ from typing import Any
 from proband.cohort import Cohort
 from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
 from proband.privacy.budget import epsilon_of, rho_of
-from proband.privacy.domain import public
+from proband.privacy.domain import ready
 
 EPSILON, DELTA = 10.0, 1e-5  # over a cohort's life, unless told
 AUDITS = 100
@@ -57,8 +58,8 @@ class Ledger:
         self.path = Path(path)
 
     @staticmethod
-    def begin(path: str | Path, cohort: str, *, epsilon: float = EPSILON, delta: float = DELTA, audits: int = AUDITS) -> Ledger:
-        """A new ledger for the cohort with this fingerprint, or InputError when the file exists.
+    def begin(path: str | Path, name: str, *, epsilon: float = EPSILON, delta: float = DELTA, audits: int = AUDITS) -> Ledger:
+        """A new ledger for the cohort called `name`, or InputError when the file exists.
 
         epsilon, delta   the loss of privacy that its patients may suffer over its life, all private fits together
         audits           how many audits and reports may read it
@@ -67,15 +68,18 @@ class Ledger:
         if audits < 1:
             raise InputError(f"audits = {audits!r} lets nobody look. Give a whole number, 1 or more.")
         ledger = Ledger(path)
-        head = {"proband_ledger": 1, "at": _now(), "cohort": cohort, "epsilon": epsilon, "delta": delta, "audits": audits}
+        head = {"proband_ledger": 1, "at": _now(), "cohort": name, "epsilon": epsilon, "delta": delta, "audits": audits}
+        scratch = ledger.path.with_name(f".{ledger.path.name}.{os.getpid()}.writing")
         try:
-            file = os.open(ledger.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with open(os.open(scratch, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as opened:
+                opened.write(_line(head, ""))
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.link(scratch, ledger.path)  # whole or not at all, and never over another
         except FileExistsError:
             raise InputError(f"Ledger '{path}' exists already. A cohort has one ledger for life.") from None
-        with os.fdopen(file, "wb") as opened:
-            opened.write(_line(head, ""))
-            opened.flush()
-            os.fsync(opened.fileno())
+        finally:
+            scratch.unlink(missing_ok=True)
         return ledger
 
     @property
@@ -117,12 +121,11 @@ class Ledger:
         spent = {"epsilon": epsilon, "fits_without_guarantee": open_fits, "audits": audits}
         return {**spent, "limits": self.limits, "head": self.head, "entries": [asdict(entry) for entry in self.entries]}
 
-    def charge(self, kind: str, what: str, *, rho: float | None = None, cohort: str | None = None) -> Entry:
+    def charge(self, kind: str, what: str, *, rho: float | None = None) -> Entry:
         """Enter a look before it is taken. NotReleasable, and no entry, when the life's budget does not bear it.
 
         kind     "fit" or "audit"
         rho      what a private fit costs; None for one without a guarantee, and for audits
-        cohort   the fingerprint of the patients looked at, when the ledger shall be told whether they are its own
         """
         if kind not in (FIT, AUDIT) or (kind == AUDIT and rho is not None):
             raise ProbandError(f"Fault in proband: a ledger takes no entry of kind {kind!r} with rho {rho}.")
@@ -131,16 +134,19 @@ class Ledger:
         with self._alone() as file:
             content = self._content()
             facts, entries = _parsed(self.path, content)
-            if cohort is not None and cohort != facts["cohort"]:
-                raise InputError(f"Ledger '{self.path}' belongs to other patients. Give the ledger of this cohort, or begin one.")
             entry = Entry(_now(), kind, what, 0.0 if kind == AUDIT else rho)
             self._refuse(facts, entries, entry)
             line = _line({"at": entry.at, "kind": kind, "what": what, "rho": rho}, _seals(content)[-1])
             os.lseek(file, 0, os.SEEK_SET)
             os.ftruncate(file, len(content))  # the half of a line that a kill left behind
             os.lseek(file, len(content), os.SEEK_SET)
-            os.write(file, line)
-            os.fsync(file)
+            try:
+                while line:
+                    line = line[os.write(file, line) :]
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, len(content))
+                raise
         return entry
 
     def _refuse(self, facts: dict[str, Any], entries: Sequence[Entry], entry: Entry) -> None:
@@ -196,17 +202,26 @@ def ledger_of(data: Any, ledger: str | Path | None = None) -> Path | None:
     return Path(f"{data}.ledger") if isinstance(data, str | Path) else None
 
 
-def enter_fit(ledger: Path | None, model: Any, cohort: Cohort) -> bool:
-    """Enter a fit of `model` before it begins; whether a ledger is kept. NotReleasable when it is spent.
+def enter_fit(ledger: Path | None, model: Any, cohort: Cohort, *, report: str | None = None) -> bool:
+    """Enter a fit of `model` before it begins, and the `report` that will follow; whether a ledger is kept. NotReleasable when it is spent.
 
     A private fit begins the ledger where there is none; others are entered where there is one.
     """
     rho = getattr(model, "rho", None)
     if rho is not None:
-        public(cohort.schema)  # a fit that will be refused costs nothing
+        ready(cohort.schema)  # a fit that will be refused costs nothing
     if ledger is None or not (ledger.exists() or rho is not None):
         return False
-    kept = Ledger(ledger) if ledger.exists() else Ledger.begin(ledger, cohort.fingerprint)
+    if rho is None and getattr(model, "epsilon", None) is not None:
+        raise InputError(
+            f"Synthesizer {model.name!r} promises privacy and does not say what a fit costs (`rho`), so no ledger can keep it."
+        )
+    if not ledger.exists():
+        with contextlib.suppress(InputError):  # another fit was quicker
+            Ledger.begin(ledger, ledger.stem)
+    kept = Ledger(ledger)
+    if report is not None:
+        kept.charge(AUDIT, report)  # first: where none is left, no fit is paid for
     kept.charge(FIT, model.name if rho is None else f"{model.name}, epsilon {model.epsilon:g}, delta {model.delta:g}", rho=rho)
     return True
 
@@ -215,6 +230,13 @@ def enter_audit(ledger: Path | None, what: str) -> None:
     """Enter a report that reads the patients, where their ledger is kept. NotReleasable when no audit is left."""
     if ledger is not None and ledger.exists():
         Ledger(ledger).charge(AUDIT, what)
+
+
+def is_ledger(path: Path) -> bool:
+    """Whether the file begins as a ledger does."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(17) == b'{"proband_ledger"'
+    return False
 
 
 def verify_ledger(path: Path) -> tuple[bool, str]:
@@ -253,6 +275,8 @@ def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
     for number, line in enumerate(lines, 1):
         try:
             found = json.loads(line)
+            if not isinstance(found, dict):
+                raise ValueError("it is no entry")
             sealed, own = {key: value for key, value in found.items() if key != "seal"}, found["seal"]
             if own != hashlib.sha256(_plain(sealed)).hexdigest():
                 raise ValueError("it was changed")
@@ -265,6 +289,8 @@ def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
                 facts["audits"] = int(found["audits"])
             else:
                 rho = 0.0 if found["kind"] == AUDIT else found["rho"]
+                if found["kind"] not in (FIT, AUDIT) or not (rho is None or (math.isfinite(rho) and rho >= 0)):
+                    raise ValueError("it gives back what was spent")
                 entries.append(Entry(str(found["at"]), str(found["kind"]), str(found["what"]), None if rho is None else float(rho)))
         except (ValueError, KeyError, TypeError) as error:
             why = str(error) if type(error) is ValueError else "it is no entry"

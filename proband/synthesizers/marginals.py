@@ -24,7 +24,7 @@ from proband.errors import InputError
 from proband.game import marginals as game
 from proband.game.fields import Layout
 from proband.privacy.budget import Budget, Spend, deviation, rho_of
-from proband.privacy.domain import one_row_each, private_encoder, public
+from proband.privacy.domain import one_row_each, private_encoder, ready
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.synthesizer import Model, OnStep, restore, under, write_model
@@ -43,11 +43,13 @@ _ROWS_AT_ONCE = 20_000
 
 @dataclass(frozen=True)
 class _Fitted:
-    """encoder; cell (levels of all fields,): the cell of each token, numbered over all fields; chances (parts, cells) of the mixture."""
+    """encoder; cell (levels of all fields,): the cell of each token, numbered over all fields; chances (parts, cells) of the mixture;
+    total: the noisy number of patients."""
 
     encoder: TableEncoder
     cell: np.ndarray
     chances: np.ndarray
+    total: float
     spends: list[Spend]
     on_synthetic: bool
 
@@ -78,6 +80,11 @@ class PrivateMarginals:
     def spends(self) -> list[Spend]:
         """Every look at the patients: what for, its rho, and how much one patient can change the answer."""
         return list(self._learned.spends)
+
+    @property
+    def patients(self) -> int:
+        """About how many patients it learned from: the exact number is nobody's to know."""
+        return round(self._learned.total)
 
     @property
     def _learned(self) -> _Fitted:
@@ -122,7 +129,7 @@ class PrivateMarginals:
         plain, arrays = learned.encoder.state()
         config = {
             "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain, "epsilon": self.epsilon, "delta": self.delta,
-            "spends": [list(spend) for spend in learned.spends], "on_synthetic": learned.on_synthetic,
+            "total": learned.total, "spends": [list(spend) for spend in learned.spends], "on_synthetic": learned.on_synthetic,
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
         write_model(path, self.name, config, found | {"cell": learned.cell, "chances": learned.chances})
@@ -146,13 +153,13 @@ class PrivateMarginals:
             raise ValueError("the chances do not fit the cells")
         model = cls(epsilon=config["epsilon"], delta=config["delta"])
         spends = [Spend(str(what), float(rho), float(sensitivity)) for what, rho, sensitivity in config["spends"]]
-        model._fitted = _Fitted(encoder, cell, chances, spends, bool(config["on_synthetic"]))
+        model._fitted = _Fitted(encoder, cell, chances, float(config["total"]), spends, bool(config["on_synthetic"]))
         return model
 
 
 def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
     """All that is learned of the patients, by `budget` alone: with the same answers and seed, the same comes out whoever they are."""
-    public(cohort.schema)
+    ready(cohort.schema)
     step = on_step or _silent
     rho = {what: share * budget.rho for what, share in SHARES.items()}
     patients = one_row_each(cohort)
@@ -198,7 +205,7 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
     step(1, 1, "fit to noisy counts", {})
     chances = layout.softmax(logits).numpy().astype(np.float64)
     cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
-    return _Fitted(encoder, cell, chances, budget.spends, cohort.mark is not None)
+    return _Fitted(encoder, cell, chances, total, budget.spends, cohort.mark is not None)
 
 
 @dataclass(frozen=True)

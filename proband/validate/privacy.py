@@ -313,13 +313,14 @@ def _epsilon_finding(trial: _Trial) -> Finding:
 
 def _promises(mark: Mark | None) -> list[Finding]:
     """The bound that whoever made the patients promises, as their mark says; none where it says nothing."""
+    if mark is None or any(key == "trained_on" or key.startswith(("label", "chosen")) for key in mark.details):
+        return []  # real patients had a say in them by another way
     try:
-        epsilon, delta = float(mark.details["epsilon"]), float(mark.details["delta"])  # type: ignore[union-attr]
-    except (AttributeError, KeyError, ValueError):
+        epsilon, delta = float(mark.details["epsilon"]), float(mark.details["delta"])
+    except (KeyError, ValueError):
         return []
     if not (math.isfinite(epsilon) and epsilon > 0 and 0 <= delta < 1):
         return []
-    assert mark is not None
     said = (
         f"The mark of the synthetic patients says: differential privacy of every {mark.details.get('unit', 'patient')}, "
         f"epsilon {epsilon:g}, delta {delta:g}, kept by {mark.synthesizer} {mark.version}. No measurement can prove that: "

@@ -55,6 +55,7 @@ def test_levels_keep_their_shares_and_formats_their_grid():
     assert found.null_count() / STAND_INS == pytest.approx(0.2, abs=0.03)
     dose = Column(name="dose", kind="number", low=0, high=10, grid=Grid(step=0.25, decimals=2))
     made = to_numbers(_drawn(_asked(pl.Series("dose", np.round(rng.random(3_000) * 40) / 4), dose, Budget(RHO), RHO), dose, rng))
+    made = made[~np.isnan(made)]  # noise may make up a few who are missing
     assert np.allclose(made * 4, np.round(made * 4)) and made.min() >= 0 and made.max() <= 10
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from proband import Schema, cli
 from proband.errors import InputError, NotReleasable
+from proband.privacy import ledger as ledgers
 from proband.privacy.budget import epsilon_of, rho_of
 from proband.privacy.ledger import Ledger
 
@@ -20,7 +21,7 @@ HALF = rho_of(5, 1e-5)
 
 @pytest.fixture
 def ledger(tmp_path):
-    return Ledger.begin(tmp_path / "cohort.ledger", "f00d", epsilon=10, delta=1e-5, audits=2)
+    return Ledger.begin(tmp_path / "cohort.ledger", "ward 7", epsilon=10, delta=1e-5, audits=2)
 
 
 def test_charges_add_up_over_the_life_of_the_cohort(ledger):
@@ -53,15 +54,9 @@ def test_a_fit_without_a_guarantee_is_entered_and_costs_no_epsilon(ledger):
     assert ledger.spent() == (0.0, 1, 0)
 
 
-def test_other_patients_have_another_ledger(ledger):
-    with pytest.raises(InputError, match="other patients"):
-        ledger.charge("fit", "x", rho=HALF, cohort="beef")
-    ledger.charge("fit", "x", rho=HALF, cohort="f00d")
-
-
 def test_a_ledger_is_begun_once(ledger):
     with pytest.raises(InputError, match="exists already"):
-        Ledger.begin(ledger.path, "f00d")
+        Ledger.begin(ledger.path, "ward 7")
 
 
 @pytest.mark.parametrize("how", ["changed", "last changed", "moved", "deleted", "forged"])
@@ -112,6 +107,27 @@ for number in range(int(sys.argv[3])):
     ledger.charge("fit", f"{sys.argv[2]} {number}", rho=1e-6)
     print(number, flush=True)
 """
+
+
+def test_two_first_fits_at_once_begin_one_ledger(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from types import SimpleNamespace as Model; from proband.privacy import ledger\n"
+        "ledger.ready = lambda schema: None\n"
+        "ledger.enter_fit(Path(sys.argv[1]), Model(name='m', rho=1e-3, epsilon=0.1, delta=1e-5), Model(schema=None))"
+    )
+    path = tmp_path / "t.ledger"
+    writers = [subprocess.Popen([sys.executable, "-c", script, path]) for _ in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(Ledger(path).entries) == 3
+
+
+@pytest.mark.parametrize("rho", ["-1.2", "NaN", '"much"', "[1]"])
+def test_a_sealed_line_that_gives_budget_back_is_found(ledger, rho):
+    ledger.charge("fit", "a", rho=HALF)
+    forged = ledgers._line({"at": "now", "kind": "fit", "what": "refund", "rho": json.loads(rho)}, ledger.head)
+    with ledger.path.open("ab") as file:
+        file.write(forged)
+    assert not ledgers.verify_ledger(ledger.path)[0]
 
 
 def test_two_processes_at_once_lose_nothing(ledger):
@@ -177,4 +193,4 @@ def test_a_fit_that_is_refused_costs_nothing_and_none_is_begun_without_epsilon(c
 def test_a_private_release_enters_its_fit_and_its_report(command, tmp_path):
     code, _ = command("synthesize t.csv --schema public.toml --epsilon 5 --policy internal --out r")
     assert code in (0, 1)  # whatever the gate says of 180 patients
-    assert [entry.kind for entry in Ledger(tmp_path / "t.csv.ledger").entries] == ["fit", "audit"]
+    assert [entry.kind for entry in Ledger(tmp_path / "t.csv.ledger").entries] == ["audit", "fit"]
