@@ -30,8 +30,10 @@ from proband.schema.model import validated
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.drawing import draw, marked
 
-#: What the budget goes to: how many patients there are, the columns' ranges, the columns' cells, which pairs, and the pairs.
-SHARES = {"patients": 0.01, "ranges": 0.14, "columns": 0.15, "choice": 0.07, "pairs": 0.63}
+#: What the budget goes to: how many patients there are, the columns' ranges, the columns' cells, which are missing together, which
+#: pairs, and the pairs.
+SHARES = {"patients": 0.01, "ranges": 0.14, "columns": 0.15, "missing": 0.07, "choice": 0.07, "pairs": 0.56}
+GAPS = 0.005  # of the patients without a value, and with one: a column with fewer of either has no pattern to learn
 PARTS = 1000  # of the mixture
 ROUNDS = 8
 STEPS, LAST_STEPS = 120, 600  # of the generator, in a round and after the last
@@ -166,6 +168,9 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
     total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
     encoder = private_encoder(patients, budget, rho=rho["ranges"], rng=seeds.generator(seed, "marginals", "stand-ins"))
     fields = encoder.fields
+    gaps = [f for f, field in enumerate(fields) if GAPS < field.counts[0] / field.counts.sum() < 1 - GAPS]
+    if len(gaps) < 2:
+        rho["pairs"] += rho["missing"]
     every = len(fields) * (len(fields) - 1) // 2
     measured = int(np.clip(round(np.sqrt(rho["pairs"]) * total / PER_PAIR), min(every, len(fields)), every))
     # In the mean, as many patients in a cell of a pair as twice the noise in it.
@@ -181,6 +186,13 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
     known = game.Measured(
         torch.from_numpy(single).float(), torch.full((layout.width,), trust), *(torch.zeros(layout.width, layout.width) for _ in "ab")
     )
+    if len(gaps) >= 2:  # few patients lack two values at once, so that no pair is chosen for it; yet it is what charts are known by
+        one, other = (judge.starts[gaps][side] for side in np.triu_indices(len(gaps), 1))
+        width = float(np.sqrt(len(one)))
+        found = budget.counts(judge.pairs[one, other], rho=rho["missing"], what="which are missing together", sensitivity=width)
+        for first, second in ((one, other), (other, one)):
+            known.pairs[first, second] = torch.from_numpy(found).float()
+            known.pairs_trust[first, second] = 1 / deviation(rho["missing"], width) ** 2
     start = torch.cat([torch.from_numpy(_shares(part)) for part in np.split(single, judge.starts[1:])])
     logits = game.fresh(layout, start, parts=PARTS, rng=torch.Generator().manual_seed(seeds.integer(seed, "marginals", "parts")))
     open_pairs = [(i, j) for i in range(len(fields)) for j in range(i + 1, len(fields))]

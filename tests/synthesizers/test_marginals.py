@@ -72,6 +72,17 @@ def test_the_same_fit_gives_the_same_patients_and_another_fit_does_not():
     assert not first.sample(50, seed=1).frame.equals(second.sample(50, seed=1).frame)
 
 
+def test_what_is_missing_together_stays_together():
+    cohort = clinic(3_000)
+    gone = np.random.default_rng(5).random(3_000) < 0.04  # too few for any pair of columns to stand out
+    frame = cohort.frame.with_columns(
+        pl.when(pl.Series(~gone)).then("age").alias("age"), pl.when(pl.Series(~gone)).then("lactate").alias("lactate")
+    )
+    made = PrivateMarginals(epsilon=3).fit(Cohort(cohort.schema, frame), seed=0).sample(6_000, seed=1).frame
+    lactate_gone = made.filter(pl.col("age").is_null())["lactate"].is_null().mean()
+    assert lactate_gone > 0.85 and frame["lactate"].null_count() / 3_000 < 0.4
+
+
 def test_a_schema_that_may_have_been_read_off_the_patients_is_refused():
     with pytest.raises(InputError, match="public = true"):
         PrivateMarginals(epsilon=1).fit(clinic(300, public=False), seed=0)
