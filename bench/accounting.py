@@ -24,9 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--delta", type=float, default=1e-5)
     given = parser.parse_args()
-    print(
-        f"dp-accounting {importlib.metadata.version('dp-accounting')}, opendp {importlib.metadata.version('opendp')}; delta {given.delta:g}\n"
-    )
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("dp-accounting", "opendp"))
+    print(f"{versions}; delta {given.delta:g}\n")
     print("| rho | proband | dp-accounting, Renyi | dp-accounting, PLD |\n|---|---|---|---|")
     for rho in (0.001, 0.01, 0.03, 0.1, 0.22, 0.5, 1.0, 2.0):
         event = GaussianDpEvent(1 / math.sqrt(2 * rho))
