@@ -218,7 +218,7 @@ def fit(
         on_step(0, 1, "read", {})
         cohort = _read(data, schema)
         kept = ledger_of(data, ledger)
-        entered = enter_fit(kept, model, cohort)
+        entered = enter_fit(kept, model, cohort.schema)
         _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step))
         model.save(out)
     facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}

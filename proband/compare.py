@@ -128,7 +128,7 @@ def judged(
     """
     step = on_step or _silent
     model = make(name, minutes=minutes if timed(name) else None)
-    enter_fit(ledger, model, parts.train, report=f"report of compare, {name}")
+    enter_fit(ledger, model, parts.train.schema, report=f"report of compare, {name}")
     _forget_peak()
     _, fitted = measure(lambda: model.fit(parts.train, seed=seed, on_step=step))
     step(0, 1, "sample", {})

@@ -93,7 +93,7 @@ def synthesize(
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
-    enter_fit(ledger_of(data, ledger), model, cohort, report="report of synthesize")
+    enter_fit(ledger_of(data, ledger), model, cohort.schema, report="report of synthesize")
     _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
     step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})

@@ -111,8 +111,10 @@ def replay(fit: Fit, cohort: Cohort, rho: float, *, neighbours: int = 12) -> lis
                 raise Strayed(f"asked {replayer.at} questions, and {len(recorder.tape)} before")
             if again != made:
                 found.append(Breach("output", f"without {who}, the same answers make something else"))
-        except Exception as strayed:
+        except Strayed as strayed:
             found.append(Breach("flow", f"without {who}, it {strayed}"))
+        except Exception as failed:  # to fail for want of one patient tells of them; what the error says may hold a value
+            found.append(Breach("flow", f"without {who}, it failed with {type(failed).__name__}"))
         found += replayer.breaches
     return found
 

@@ -20,12 +20,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from proband.cohort import Cohort
 from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
 from proband.privacy.budget import epsilon_of, rho_of
 from proband.privacy.domain import ready
+from proband.schema import Schema
 
 EPSILON, DELTA = 10.0, 1e-5  # over a cohort's life, unless told
 AUDITS = 100
@@ -47,10 +47,22 @@ class Entry:
         return f"{self.at}  {self.what} ({cost})"
 
 
+class _Read(NamedTuple):
+    """A ledger as it stood at one moment: the first line's facts, the entries, and the seal of every line."""
+
+    facts: dict[str, Any]
+    entries: list[Entry]
+    seals: list[str]
+
+    @property
+    def spent(self) -> tuple[float, int, int]:
+        return _spent(self.facts, self.entries)
+
+
 class Ledger:
     """The ledger in the file `path`.
 
-    >>> ledger = Ledger.begin("cohort.ledger", cohort.fingerprint)             # doctest: +SKIP
+    >>> ledger = Ledger.begin("cohort.ledger", "ward 7, 2019 to 2024")         # doctest: +SKIP
     >>> ledger.charge("fit", "marginals, epsilon 1", rho=rho_of(1, 1e-5))      # doctest: +SKIP
     """
 
@@ -84,42 +96,41 @@ class Ledger:
 
     @property
     def limits(self) -> dict[str, Any]:
-        """What the cohort's life allows: epsilon, delta and audits; and the fingerprint of the cohort."""
-        return self._read()[0]
+        """What the cohort's life allows: epsilon, delta and audits; and the cohort's name."""
+        return self._read().facts
 
     @property
     def entries(self) -> list[Entry]:
         """All looks so far, the first one first. InputError when the chain is broken."""
-        return self._read()[1]
+        return self._read().entries
 
     @property
     def head(self) -> str:
         """The seal of the last entry, which seals all before it."""
-        self._read()
-        return _seals(self._content())[-1]
+        return self._read().seals[-1]
 
     def holds(self, head: str) -> bool:
         """Whether an entry with this seal (or the beginning of one, 16 digits at least) is still there: nothing up to it was cut off."""
-        self._read()
-        return len(head) >= 16 and any(seal.startswith(head) for seal in _seals(self._content()))
+        return len(head) >= 16 and any(seal.startswith(head) for seal in self._read().seals)
 
     def spent(self) -> tuple[float, int, int]:
         """(epsilon at the ledger's delta of all private fits together, fits without a guarantee, audits)."""
-        facts, entries = self._read()
-        return _spent(facts, entries)
+        return self._read().spent
 
     def __str__(self) -> str:
-        (epsilon, open_fits, audits), limits = self.spent(), self.limits
-        lines = [*map(str, self.entries), f"Spent: epsilon {epsilon:.3g} of {limits['epsilon']:g} (delta {limits['delta']:g})"]
+        read = self._read()
+        (epsilon, open_fits, audits), limits = read.spent, read.facts
+        lines = [*map(str, read.entries), f"Spent: epsilon {epsilon:.3g} of {limits['epsilon']:g} (delta {limits['delta']:g})"]
         lines += [f"Fits without any guarantee: {open_fits}"] if open_fits else []
         lines += [f"Audits and reports: {audits} of {limits['audits']}"]
-        return "\n".join([*lines, f"Head: {self.head[:16]} (keep it elsewhere: it proves that nothing was cut off)"])
+        return "\n".join([*lines, f"Head: {read.seals[-1][:16]} (keep it elsewhere: it proves that nothing was cut off)"])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data, for machines."""
-        epsilon, open_fits, audits = self.spent()
+        read = self._read()
+        epsilon, open_fits, audits = read.spent
         spent = {"epsilon": epsilon, "fits_without_guarantee": open_fits, "audits": audits}
-        return {**spent, "limits": self.limits, "head": self.head, "entries": [asdict(entry) for entry in self.entries]}
+        return {**spent, "limits": read.facts, "head": read.seals[-1], "entries": [asdict(entry) for entry in read.entries]}
 
     def charge(self, kind: str, what: str, *, rho: float | None = None) -> Entry:
         """Enter a look before it is taken. NotReleasable, and no entry, when the life's budget does not bear it.
@@ -133,10 +144,10 @@ class Ledger:
             raise ProbandError(f"Fault in proband: a private fit was entered at rho {rho}.")
         with self._alone() as file:
             content = self._content()
-            facts, entries = _parsed(self.path, content)
+            read = _parsed(self.path, content)
             entry = Entry(_now(), kind, what, 0.0 if kind == AUDIT else rho)
-            self._refuse(facts, entries, entry)
-            line = _line({"at": entry.at, "kind": kind, "what": what, "rho": rho}, _seals(content)[-1])
+            self._refuse(read.facts, read.entries, entry)
+            line = _line({"at": entry.at, "kind": kind, "what": what, "rho": rho}, read.seals[-1])
             os.lseek(file, 0, os.SEEK_SET)
             os.ftruncate(file, len(content))  # the half of a line that a kill left behind
             os.lseek(file, len(content), os.SEEK_SET)
@@ -164,7 +175,7 @@ class Ledger:
                 + (_last([e for e in entries if e.kind == FIT and e.rho is not None]) or "  nothing yet")
             )
 
-    def _read(self) -> tuple[dict[str, Any], list[Entry]]:
+    def _read(self) -> _Read:
         return _parsed(self.path, self._content())
 
     def _content(self) -> bytes:
@@ -202,14 +213,14 @@ def ledger_of(data: Any, ledger: str | Path | None = None) -> Path | None:
     return Path(f"{data}.ledger") if isinstance(data, str | Path) else None
 
 
-def enter_fit(ledger: Path | None, model: Any, cohort: Cohort, *, report: str | None = None) -> bool:
-    """Enter a fit of `model` before it begins, and the `report` that will follow; whether a ledger is kept. NotReleasable when it is spent.
+def enter_fit(ledger: Path | None, model: Any, schema: Schema, *, report: str | None = None) -> bool:
+    """Enter a fit of `model` before it begins, and the `report` that will follow. NotReleasable when the ledger is spent.
 
-    A private fit begins the ledger where there is none; others are entered where there is one.
+    Gives back whether one is kept. A private fit begins the ledger where there is none; others are entered where there is one.
     """
     rho = getattr(model, "rho", None)
     if rho is not None:
-        ready(cohort.schema)  # a fit that will be refused costs nothing
+        ready(schema)  # a fit that will be refused costs nothing
     if ledger is None or not (ledger.exists() or rho is not None):
         return False
     if rho is None and getattr(model, "epsilon", None) is not None:
@@ -244,11 +255,11 @@ def verify_ledger(path: Path) -> tuple[bool, str]:
     if not path.is_file():
         raise InputError(f"There is no ledger '{path}'.")
     try:
-        entries, head = Ledger(path).entries, Ledger(path).head
+        read = Ledger(path)._read()
     except InputError as tampered:
         return False, str(tampered)
-    said = f"Intact: {len(entries)} entries, head {head[:16]}. Entries cut off the end show only beside a head that was kept elsewhere."
-    return True, said
+    said = f"Intact: {len(read.entries)} entries, head {read.seals[-1][:16]}."
+    return True, f"{said} Entries cut off the end show only beside a head that was kept elsewhere."
 
 
 def _now() -> str:
@@ -264,15 +275,10 @@ def _line(content: dict[str, Any], before: str) -> bytes:
     return _plain(sealed | {"seal": hashlib.sha256(_plain(sealed)).hexdigest()}) + b"\n"
 
 
-def _seals(content: bytes) -> list[str]:
-    return [str(json.loads(line)["seal"]) for line in content.splitlines()]
-
-
-def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
-    """The first line's facts and the entries; InputError at the first line that does not fit the one before."""
-    lines = content.splitlines(keepends=True)
-    seal, facts, entries = "", None, []
-    for number, line in enumerate(lines, 1):
+def _parsed(path: Path, content: bytes) -> _Read:
+    """What the lines say; InputError at the first that does not fit the one before."""
+    facts, entries, seals = None, [], [""]
+    for number, line in enumerate(content.splitlines(), 1):
         try:
             found = json.loads(line)
             if not isinstance(found, dict):
@@ -280,7 +286,7 @@ def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
             sealed, own = {key: value for key, value in found.items() if key != "seal"}, found["seal"]
             if own != hashlib.sha256(_plain(sealed)).hexdigest():
                 raise ValueError("it was changed")
-            if found["before"] != seal:
+            if found["before"] != seals[-1]:
                 raise ValueError("it does not follow from the line before")
             if facts is None:
                 if found["proband_ledger"] != 1:
@@ -295,10 +301,10 @@ def _parsed(path: Path, content: bytes) -> tuple[dict[str, Any], list[Entry]]:
         except (ValueError, KeyError, TypeError) as error:
             why = str(error) if type(error) is ValueError else "it is no entry"
             raise InputError(f"Ledger '{path}', line {number}, was tampered with: {why}. Restore it from a copy.") from error
-        seal = own
+        seals.append(own)
     if facts is None:
         raise InputError(f"'{path}' is empty: it is no ledger. Restore it from a copy.")
-    return facts, entries
+    return _Read(facts, entries, seals[1:])
 
 
 def _spent(facts: dict[str, Any], entries: Sequence[Entry]) -> tuple[float, int, int]:

@@ -8,7 +8,6 @@ can bear.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -105,8 +104,8 @@ class PrivateMarginals:
         encoder, fields = learned.encoder, learned.encoder.fields
         within = _within(fields, learned.cell)
         ends = np.concatenate([[0], np.cumsum([field.levels for field in fields])])
-        asked = isinstance(where, str) and bool(where.strip())
-        first = encoder.reads(rules.columns(where, encoder.schema.table)) if asked and where is not None else frozenset()
+        conditional = isinstance(where, str) and where.strip()
+        first = encoder.reads(rules.columns(where, encoder.schema.table)) if where and conditional else frozenset()
 
         def propose(field: int, tokens: np.ndarray, latent: np.ndarray | None) -> np.ndarray:
             assert latent is not None
@@ -162,7 +161,6 @@ class PrivateMarginals:
 def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
     """All that is learned of the patients, by `budget` alone: with the same answers and seed, the same comes out whoever they are."""
     ready(cohort.schema)
-    step = on_step or _silent
     rho = {what: share * budget.rho for what, share in SHARES.items()}
     patients = one_row_each(cohort)
     total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
@@ -173,8 +171,8 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
         rho["pairs"] += rho["missing"]
     every = len(fields) * (len(fields) - 1) // 2
     measured = int(np.clip(round(np.sqrt(rho["pairs"]) * total / PER_PAIR), min(every, len(fields)), every))
-    # In the mean, as many patients in a cell of a pair as twice the noise in it.
-    finest = np.sqrt(total / (2 * deviation(rho["pairs"], np.sqrt(max(measured, 1)))))
+    noise = deviation(rho["pairs"], np.sqrt(max(measured, 1)))
+    finest = np.sqrt(total / (2 * noise))  # in the mean, as many patients in a cell of a pair as twice the noise in it
     groups = [cells(field, int(np.clip(round(finest), FEWEST_CELLS, MOST_CELLS))) for field in fields]
     judge = _Judge.of(encoder.encode(patients.frame).tokens, groups)
     layout = judge.layout
@@ -197,7 +195,6 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
     logits = game.fresh(layout, start, parts=PARTS, rng=torch.Generator().manual_seed(seeds.integer(seed, "marginals", "parts")))
     open_pairs = [(i, j) for i in range(len(fields)) for j in range(i + 1, len(fields))]
     portions = [int(n) for n in np.diff(np.linspace(0, measured, min(ROUNDS, max(measured, 1)) + 1).round())] if every else []
-    noise = deviation(rho["pairs"], np.sqrt(max(measured, 1)))
     for number, portion in enumerate(portions):
         guess = game.expected(layout, logits, total)[1].numpy()
         scores = judge.errors(guess, open_pairs) - np.sqrt(2 / np.pi) * noise * np.array([sizes[i] * sizes[j] for i, j in open_pairs])
@@ -213,8 +210,10 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
         open_pairs = [pair for at, pair in enumerate(open_pairs) if at not in set(chosen)]
         steps = LAST_STEPS if number == len(portions) - 1 else STEPS
         logits = game.learn(layout, logits, known, total=total, steps=steps, rate=RATE)
-        step(number + 1, len(portions), "fit to noisy counts", {})
-    step(1, 1, "fit to noisy counts", {})
+        if on_step is not None:
+            on_step(number + 1, len(portions), "fit to noisy counts", {})
+    if not portions and on_step is not None:
+        on_step(1, 1, "fit to noisy counts", {})
     chances = layout.softmax(logits).numpy().astype(np.float64)
     cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
     return _Fitted(encoder, cell, chances, total, budget.spends, cohort.mark is not None)
@@ -269,10 +268,6 @@ def _within(fields: tuple[Field, ...], cell: np.ndarray) -> np.ndarray:
     counts = np.concatenate([field.counts for field in fields]).astype(float)
     whole, tokens = np.bincount(cell, counts), np.bincount(cell)
     return np.where(whole[cell] > 0, counts / np.where(whole[cell] > 0, whole[cell], 1), 1 / tokens[cell])
-
-
-def _silent(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
-    pass
 
 
 def _shares(noisy: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ def test_two_first_fits_at_once_begin_one_ledger(tmp_path):
     script = (
         "import sys; from pathlib import Path; from types import SimpleNamespace as Model; from proband.privacy import ledger\n"
         "ledger.ready = lambda schema: None\n"
-        "ledger.enter_fit(Path(sys.argv[1]), Model(name='m', rho=1e-3, epsilon=0.1, delta=1e-5), Model(schema=None))"
+        "ledger.enter_fit(Path(sys.argv[1]), Model(name='m', rho=1e-3, epsilon=0.1, delta=1e-5), None)"
     )
     path = tmp_path / "t.ledger"
     writers = [subprocess.Popen([sys.executable, "-c", script, path]) for _ in range(3)]
@@ -178,6 +178,8 @@ def test_epsilon_on_a_cohort_whose_ledger_is_spent_exits_1_and_says_on_what(comm
     code, said = command("ledger t.csv.ledger")
     assert code == 0 and "independent (no guarantee)" in said and "epsilon 8 of 10" in said
     assert command("verify t.csv.ledger")[0] == 0
+    (tmp_path / "renamed.txt").write_bytes((tmp_path / "t.csv.ledger").read_bytes())
+    assert "Intact: 2 entries" in command("verify renamed.txt")[1]
     ledger = tmp_path / "t.csv.ledger"
     ledger.write_bytes(ledger.read_bytes().replace(b"epsilon 8", b"epsilon 1"))
     code, said = command("verify t.csv.ledger")

@@ -167,3 +167,5 @@ def test_a_promise_of_differential_privacy_is_repeated_from_the_mark() -> None:
     ((value, why),) = told(epsilon="3", delta="1e-05", unit="patient")
     assert value == 3 and "delta 1e-05" in why and "No measurement" in why
     assert told() == told(epsilon="3") == told(epsilon="none", delta="0") == told(epsilon="-1", delta="0") == []
+    for other_way in ("trained_on", "label_right", "chosen_by"):  # by which real patients had a say as well
+        assert told(epsilon="3", delta="1e-05", **{other_way: "x"}) == []
