@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from proband.encode import Codes, TableEncoder
+from proband.game import filling
 from proband.game.fields import Layout
 from proband.game.masked import BATCH, NOBODY, PLACES, Completer, Rows, Variables, learn
 
@@ -15,6 +16,7 @@ WIDTH, BLOCKS, DROPOUT = 320, 2, 0.2
 #: Times through the training rows: the held-out likelihood of a few thousand patients is best after 30 to 40.
 PASSES = 50
 FEWEST_STEPS = 300
+DUEL_ROUNDS = 300
 ROWS_AT_ONCE = 8192
 
 
@@ -38,21 +40,19 @@ def learned(
     *,
     minutes: float,
     seed: int,
+    duel: bool = False,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Completer, list[tuple[int, float]]]:
-    """The network learned from `codes`, stopped where it tells `held` best; and (step, loss on `held`)."""
+    """The network learned from `codes`, stopped before it tells `held` badly, then refined or not; and (step, loss on `held`)."""
     variables = variables_of(encoder)
     rng = torch.Generator().manual_seed(seed)
     net = fresh(encoder, variables, rng)
     rows = _rows(encoder, codes, variables.ranged)
-    return learn(
-        net,
-        rows,
-        _rows(encoder, held, variables.ranged) if len(held) else None,
-        steps=steps_in(minutes, variables, len(codes)),
-        rng=rng,
-        on_step=on_step,
-    )
+    unseen = _rows(encoder, held, variables.ranged) if len(held) else None
+    net, history = learn(net, rows, unseen, steps=steps_in(minutes, variables, len(codes)), rng=rng, on_step=on_step)
+    if duel:
+        net, _ = filling.refined(net, rows, unseen, steps=DUEL_ROUNDS, rng=rng, on_step=on_step)
+    return net, history
 
 
 def fresh(encoder: TableEncoder, variables: Variables, rng: torch.Generator, *, width: int = WIDTH, blocks: int = BLOCKS) -> Completer:

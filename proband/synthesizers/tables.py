@@ -60,6 +60,7 @@ class TableGAN:
 
     minutes   time for the masked network on an ordinary core, at most; it stops when the held-out patients say so
     select    whether the critic chooses among candidates: the adversarial half of the game
+    duel      whether the network is refined by gradient against a discriminator too: it gained nothing (docs/tablegan.md)
 
     Likelihood comes first: the columns are told one after another (`chain`), each by a mixture of forests and of a network that
     fills any hidden part of a row given any visible part (`completer`). Then a critic learns to tell whole fakes from real
@@ -74,10 +75,10 @@ class TableGAN:
 
     name: ClassVar[str] = "gan"
 
-    def __init__(self, *, minutes: float = 1.0, select: bool = True) -> None:
+    def __init__(self, *, minutes: float = 1.0, select: bool = True, duel: bool = False) -> None:
         if not 0 < minutes <= 100_000:
             raise InputError(f"minutes = {minutes!r} is not a training time. Give a number above 0, such as 2.")
-        self.minutes, self.select = minutes, select
+        self.minutes, self.select, self.duel = minutes, select, duel
         self._fitted: _Fitted | None = None
 
     @property
@@ -116,6 +117,7 @@ class TableGAN:
                 _some(codes, judged),
                 minutes=self.minutes,
                 seed=seeds.integer(seed, "gan", "net"),
+                duel=self.duel,
                 on_step=on_step,
             )
             predictors = grown.result()
@@ -155,7 +157,8 @@ class TableGAN:
         plain_chain, chain_arrays = chains.state(learned.chain)
         config = {
             "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain_encoder, "chain": plain_chain,
-            "minutes": self.minutes, "select": self.select, "stages": learned.stages, "on_synthetic": learned.on_synthetic,
+            "minutes": self.minutes, "select": self.select, "duel": self.duel,
+            "stages": learned.stages, "on_synthetic": learned.on_synthetic,
             "critics": [
                 {"slopes": list(each.slopes), "success": each.success, "strength": each.strength, "folds": len(each.boosted)}
                 for each in learned.critics
@@ -193,7 +196,7 @@ class TableGAN:
                 trees.check(columns.shape[1])
             slopes = tuple(float(slope) for slope in found["slopes"])
             critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"]), float(found["strength"])))
-        model = cls(minutes=config["minutes"], select=bool(config["select"]))
+        model = cls(minutes=config["minutes"], select=bool(config["select"]), duel=bool(config["duel"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         net = _net(encoder, under("net.", arrays))
         alone = arrays["alone"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
@@ -210,6 +211,20 @@ def test_critics_may_be_left_out(real):
     plain_model = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
     assert plain_model.stages == [] and plain_model._fitted.critics == ()
     assert plain_model.sample(50, seed=1).frame.height == 50
+
+
+def test_the_network_may_play_the_duel_too(real, tmp_path, monkeypatch):
+    monkeypatch.setattr(completer, "DUEL_ROUNDS", 3)
+    seen = []
+    played = TableGAN(minutes=0.02, select=False, duel=True).fit(
+        real, seed=0, on_step=lambda at, of, stage, _: seen.append((stage, at, of))
+    )
+    assert [(at, of) for stage, at, of in seen if stage == "game"] == [(1, 3), (2, 3), (3, 3)]
+    unplayed = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
+    assert not torch.equal(played._fitted.net.tell.weight, unplayed._fitted.net.tell.weight)
+    played.save(tmp_path / "model")
+    assert TableGAN.load(tmp_path / "model").duel
+    assert TableGAN.load(tmp_path / "model").sample(50, seed=1).frame.equals(played.sample(50, seed=1).frame)
 
 
 def test_the_chain_ignores_what_it_tells_later(real, model):
