@@ -1,0 +1,90 @@
+"""Is it faithful, useful, private? One table, or several beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proband.cli.shared import (
+    Data,
+    Json,
+    LedgerFile,
+    Minutes,
+    PolicyName,
+    SchemaFile,
+    Seed,
+    Target,
+    must_be_new,
+    progress,
+    read_schema,
+    tell,
+)
+
+
+def validate(
+    train: Annotated[Path, typer.Option(help="The real patients that the synthesizer learned from.")],
+    holdout: Annotated[Path, typer.Option(help="Real patients that it never saw.")],
+    synthetic: Annotated[Path, typer.Option(help="Anybody's synthetic patients.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")],
+    reference: Annotated[Path | None, typer.Option(help="More unseen patients, to calibrate attacks; else half of the holdout.")] = None,
+    target: Target = None,
+    schema: SchemaFile = None,
+    policy: PolicyName = "controlled",
+    ledger: LedgerFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Is it faithful, useful, private? Works on anybody's synthetic data."""
+    from proband.pipeline import save_report
+    from proband.privacy.ledger import enter_audit, ledger_of
+    from proband.release.policy import Policy
+    from proband.validate import validate
+
+    must_be_new(out / "report.json")
+    limits = Policy.load(policy)
+    with progress(json) as on_step:
+        report = validate(
+            train,
+            holdout,
+            synthetic,
+            reference=reference,
+            target=target,
+            schema=read_schema(schema),
+            limits=limits.limits,
+            seed=seed,
+            on_step=on_step,
+            context={"policy": limits.name},
+        )
+    enter_audit(ledger_of(train, ledger), "report of validate")  # before anybody sees it
+    save_report(report, out)
+    failed = [f.name for f in report.findings if f.limit is not None and f.passed is not True]
+    facts = {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}
+    tell(json, facts, f"{report.verdict}\n{out / 'report.html'}")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def compare(
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the table, the picture and every report; the same call goes on where it was stopped.")
+    ],
+    synthesizers: Annotated[str, typer.Option(help="all, or names with commas: forest,gan,copula.")] = "all",
+    target: Target = None,
+    schema: SchemaFile = None,
+    policy: PolicyName = "controlled",
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit, sample, validate and rank synthesizers on the same patients."""
+    from proband.compare import compare
+
+    wanted = "all" if synthesizers == "all" else [name.strip() for name in synthesizers.split(",") if name.strip()]
+    with progress(json) as on_step:
+        more: dict[str, Any] = {"target": target, "schema": read_schema(schema), "policy": policy, "minutes": minutes, "seed": seed}
+        made = compare(data, out=out, synthesizers=wanted, on_step=on_step, **more)
+    facts = {"out": str(out), "best": made.best, "ranked": [entry.name for entry in made.entries], "failed": dict(made.failed)}
+    tell(json, facts, f"{made}\n\n{made.verdict}\n{out / 'comparison.html'}")

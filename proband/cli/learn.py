@@ -1,0 +1,77 @@
+"""Learn from patients, and sample from what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proband import errors
+from proband.cli.shared import (
+    Data,
+    Delta,
+    Epsilon,
+    Json,
+    LedgerFile,
+    Minutes,
+    Name,
+    SchemaFile,
+    Seed,
+    must_be_new,
+    progress,
+    read_cohort,
+    tell,
+)
+
+
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the model; must not exist.")],
+    schema: SchemaFile = None,
+    synthesizer: Name = None,
+    minutes: Minutes = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    ledger: LedgerFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Learn from all patients in DATA (the train part of a split)."""
+    from proband.cost import measure
+    from proband.pipeline import make
+    from proband.privacy.ledger import enter_fit, ledger_of
+
+    must_be_new(out)
+    if not out.absolute().parent.is_dir():  # asked before the ledger is charged
+        raise errors.InputError(f"'{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
+    model = make(synthesizer, minutes=minutes, epsilon=epsilon, delta=delta)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        cohort = read_cohort(data, schema)
+        kept = ledger_of(data, ledger)
+        entered = enter_fit(kept, model, cohort.schema)
+        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step))
+        model.save(out)
+    facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}
+    facts |= {"ledger": str(kept)} if entered else {}
+    said = f"\nEntered in the ledger. What is spent: proband ledger {kept}" if entered else ""
+    tell(json, facts, f"Model of {len(cohort):,} patients: {out} ({cost}){said}")
+
+
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model folder, from: proband fit")],
+    n: Annotated[int, typer.Option("-n", help="How many synthetic rows.", min=1)],
+    out: Annotated[Path, typer.Option(help="File for the synthetic patients: .csv, .csv.gz or .parquet.")],
+    where: Annotated[str | None, typer.Option(help="Only such patients: \"age > 80 AND sex = 'F'\".")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Synthetic patients from a model, each labelled as synthetic."""
+    from proband.pipeline import sample_into
+    from proband.synthesizer import load
+
+    must_be_new(out)
+    with progress(json) as on_step:
+        written = sample_into(load(model), n, out, seed=seed, where=where, on_step=on_step)
+    tell(json, {"file": str(out), "rows": written}, f"{written:,} synthetic rows: {out}")

@@ -1,0 +1,60 @@
+"""Out of the door, and what is known of it afterwards: release, ledger, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proband.cli.shared import Json, Key, PolicyName, Purpose, SchemaFile, read_cohort, tell, tell_release
+
+
+def release(
+    synthetic: Annotated[Path, typer.Argument(help="Labelled synthetic patients, from: proband sample")],
+    report: Annotated[Path, typer.Option(help="Folder of its report, from: proband validate")],
+    into: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
+    policy: PolicyName = "controlled",
+    schema: SchemaFile = None,
+    purpose: Purpose = "",
+    key: Key = None,
+    json: Json = False,
+) -> None:
+    """Out of the door, if the gate agrees: labelled, signed, with its report."""
+    from proband.release.bundle import release
+    from proband.validate.report import Report
+
+    cohort = read_cohort(synthetic, schema)
+    format = "csv" if ".csv" in synthetic.name else "parquet"
+    made = release(cohort, Report.load(report / "report.json"), policy=policy, into=into, purpose=purpose, key=key, format=format)
+    tell_release(made, json, None)
+
+
+def ledger(
+    path: Annotated[Path, typer.Argument(help="A cohort's ledger, from: proband fit --epsilon")],
+    json: Json = False,
+) -> None:
+    """What was spent of a cohort's privacy, when, and on what."""
+    from proband.privacy.ledger import Ledger
+
+    tell(json, Ledger(path).as_dict(), str(Ledger(path)))
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A release folder, one data file taken out of it, or a ledger.")],
+    key: Annotated[Path | None, typer.Option(help="The signer's public key (PEM), to know who signed.")] = None,
+    json: Json = False,
+) -> None:
+    """Intact, tampered (which file), unsigned, or not labelled. Works offline."""
+    from proband.privacy.ledger import is_ledger, verify_ledger
+    from proband.release.bundle import verify
+
+    if path.suffix == ".ledger" or is_ledger(path):
+        ok, said = verify_ledger(path)
+        tell(json, {"path": str(path), "ok": ok, "message": said}, said)
+    else:
+        found = verify(path, key=key)
+        ok = found.ok
+        tell(json, found.as_dict(), str(found))
+    if not ok:
+        raise typer.Exit(1)

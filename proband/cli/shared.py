@@ -1,0 +1,104 @@
+"""What the commands share: the the options they have in common, progress, and how they speak."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proband import errors
+
+if TYPE_CHECKING:
+    from proband.cohort import Cohort
+    from proband.schema import Schema
+    from proband.synthesizer import OnStep
+
+Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz or .parquet.")]
+SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--synthesizer",
+        help="gan, forest, auto, marginals, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name; "
+        "gan unless told, marginals with --epsilon.",
+    ),
+]
+Epsilon = Annotated[float | None, typer.Option(help="Differential privacy of every patient: 1 is strong, 10 hardly a promise.")]
+Delta = Annotated[float | None, typer.Option(help="The chance that the promise fails; 1e-5 unless told.")]
+LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="The cohort's ledger; DATA.ledger unless told.")]
+Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
+PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
+Target = Annotated[str | None, typer.Option(help="The outcome column, for the question: is it useful?")]
+Key = Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with; made on first use unless given.")]
+Purpose = Annotated[str, typer.Option(help="What the release is for, in a sentence; it stands on the data card.")]
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[OnStep]:
+    """A bar with the time left on a terminal; a line a stage in a log file; nothing for machines."""
+    if quiet or not sys.stderr.isatty():
+        stages: list[str] = []
+
+        def line(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+            if not quiet and what not in stages:
+                stages.append(what)
+                print(f"{what} ...", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    layout = TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+    with Progress(*layout, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, figures="")
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            bars.update(tasks[what], completed=done, total=total, figures=shown)
+
+        yield bar
+
+
+def read_cohort(path: Path, schema: Path | None) -> Cohort:
+    from proband.records.tables import read
+
+    return read(path, read_schema(schema))
+
+
+def read_schema(path: Path | None) -> Schema | None:
+    from proband.schema import Schema
+
+    return None if path is None else Schema.load(path)
+
+
+def must_be_new(path: Path) -> None:
+    if path.exists():
+        raise errors.InputError(f"'{path}' exists. Choose another name or remove it; nothing is overwritten.")
+
+
+def tell_release(made: Any, json: bool, seconds: float | None) -> None:
+    report = made.path / "report.html"
+    took = {} if seconds is None else {"seconds": round(seconds, 1)}
+    text = f"{made.report.verdict}\n\nRelease  {made.path}\nReport   {report}\nVerify   proband verify {made.path}"
+    tell(json, {"release": str(made.path), "report": str(report), **took}, text + (f"\nTime     {seconds:.0f} s" if seconds else ""))
+
+
+def tell(json: bool, facts: dict[str, Any], text: str) -> None:
+    if json:
+        print_json(facts)
+    else:
+        print(text)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    print(jsonlib.dumps(facts, indent=2, default=str))

@@ -1,0 +1,147 @@
+"""From a table: guess its schema, part its patients, or do all of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proband.cli.shared import (
+    Data,
+    Delta,
+    Epsilon,
+    Json,
+    Key,
+    LedgerFile,
+    Minutes,
+    Name,
+    PolicyName,
+    Purpose,
+    SchemaFile,
+    Seed,
+    Target,
+    must_be_new,
+    print_json,
+    progress,
+    read_cohort,
+    read_schema,
+    tell_release,
+)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Half of the patients, and the forest, which takes seconds.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """The main job on 9,172 real thyroid patients that ship with a dependency."""
+    from proband.pipeline import demo
+
+    started = time.monotonic()
+    with progress(json) as on_step:
+        made = demo(out=out, quick=quick, seed=seed, on_step=on_step)
+    tell_release(made, json, time.monotonic() - started)
+
+
+def schema(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where to write the schema for review.")] = Path("schema.toml"),
+    accept: Annotated[bool, typer.Option("--accept", help="Apply every proposal instead of leaving it to the review.")] = False,
+    json: Json = False,
+) -> None:
+    """Guess a schema for a person to review, and list what was found."""
+    from proband.records.tables import read_frame
+    from proband.schema import Schema
+    from proband.schema.guess import accepted
+
+    must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        frame = read_frame(data)
+        on_step(0, 1, "guess", {})
+        guessed = Schema.guess(frame)
+        saved = accepted(frame) if accept else guessed
+        on_step(1, 1, "guess", {})
+    saved.save(out)
+    if json:
+        return print_json({"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)})
+    table = saved.table
+    print(f"{frame.height:,} rows, {len(table.columns)} columns, patient key: {table.key or 'none (a row is a patient)'}")
+    for kind in dict.fromkeys(column.kind for column in table.columns):
+        print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
+    print(f"{len(saved.rules)} rules hold in every row:" if saved.rules else "No rule was found.")
+    for rule in saved.rules:
+        print(f"  {rule.sql if len(rule.sql) <= 120 else rule.sql[:117] + '...'}")
+    proposals = guessed.proposals
+    if proposals:
+        print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
+        for proposal in proposals:
+            print(f"  {proposal.column}: {proposal.why}")
+    print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
+
+
+def synthesize(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
+    target: Target = None,
+    schema: SchemaFile = None,
+    synthesizer: Name = None,
+    policy: PolicyName = "controlled",
+    purpose: Purpose = "",
+    n: Annotated[int | None, typer.Option("-n", help="Synthetic rows; as many as the data has unless given.", min=1)] = None,
+    minutes: Minutes = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    ledger: LedgerFile = None,
+    format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
+    key: Key = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """All of it: read, split, fit, sample, validate, release."""
+    from proband.pipeline import synthesize
+
+    started = time.monotonic()
+    with progress(json) as on_step:
+        made = synthesize(
+            data,
+            out=out,
+            target=target,
+            schema=read_schema(schema),
+            synthesizer=synthesizer,
+            policy=policy,
+            purpose=purpose,
+            n=n,
+            minutes=minutes,
+            epsilon=epsilon,
+            delta=delta,
+            ledger=ledger,
+            format=format,
+            key=key,
+            seed=seed,
+            on_step=on_step,
+        )
+    tell_release(made, json, time.monotonic() - started)
+
+
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for train, holdout, reference and schema.toml; must not exist.")],
+    schema: SchemaFile = None,
+    format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Part the patients 60/20/20 into train, holdout and reference, before anything learns."""
+    from proband.pipeline import save_split
+
+    must_be_new(out)
+    parts = read_cohort(data, schema).split(seed=seed)
+    save_split(parts, out, format)
+    if json:
+        return print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})
+    for name, part in zip(parts._fields, parts, strict=True):
+        print(f"{out / f'{name}.{format}'}  {len(part):,} patients")
