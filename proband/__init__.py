@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
     from proband.uses.augmentation import augment
+    from proband.uses.imputation import Imputed, impute
     from proband.uses.labels import fit_labeller, label, read_queue, write_queue
     from proband.uses.rebalancing import evaluate_augmentation
     from proband.validate import validate
@@ -50,6 +51,7 @@ _HOME = {
     "Finding": "validate.findings",
     "GaussianCopula": "synthesizers.copula",
     "Grid": "schema",
+    "Imputed": "uses.imputation",
     "IndependentColumns": "synthesizers.baselines",
     "InputError": "errors",
     "Limit": "validate.findings",
@@ -77,6 +79,7 @@ _HOME = {
     "evaluate_augmentation": "uses.rebalancing",
     "find": "synthesizer",
     "fit_labeller": "uses.labels",
+    "impute": "uses.imputation",
     "label": "uses.labels",
     "load": "synthesizer",
     "read": "records.tables",

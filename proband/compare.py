@@ -37,6 +37,7 @@ def compare(
     schema: Schema | None = None,
     policy: str = "controlled",
     minutes: float | None = None,
+    ledger: str | Path | None = None,
     seed: int = 0,
     name: str | None = None,
     on_step: OnStep | None = None,
@@ -49,6 +50,7 @@ def compare(
     schema        a reviewed schema; without one it is guessed, and every proposal is accepted
     policy        internal, controlled, public, education, or the path of a policy file: its gate ranks
     minutes       training time, for the synthesizers that have that dial
+    ledger        the cohort's ledger; `<data>.ledger` unless told: every fit and report is entered where it is kept
     name          what the page calls the data; the file's name unless told
 
     Each synthesizer's report is written as soon as it is judged, so an interrupted comparison keeps what it has, and the same call goes
@@ -96,7 +98,7 @@ def compare(
                     target=target,
                     minutes=minutes,
                     seed=seed,
-                    ledger=ledger_of(data),
+                    ledger=ledger_of(data, ledger),
                     on_step=_named(one, step),
                 )
                 _save(judge(report, chosen).report, folder)

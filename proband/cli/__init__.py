@@ -18,8 +18,8 @@ app = typer.Typer(
 )
 for command in (  # as the help lists them
     *(start.demo, start.schema, start.synthesize, start.split),
-    *(learn.fit, learn.sample),
-    *(uses.augment, uses.label),
+    *(learn.fit, learn.sample, learn.impute),
+    *(uses.refine, uses.augment, uses.label),
     *(judge.validate, judge.compare),
     *(release.release, release.ledger, release.verify),
 ):

@@ -76,6 +76,7 @@ def compare(
     schema: SchemaFile = None,
     policy: PolicyName = "controlled",
     minutes: Minutes = None,
+    ledger: LedgerFile = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -85,6 +86,6 @@ def compare(
     wanted = "all" if synthesizers == "all" else [name.strip() for name in synthesizers.split(",") if name.strip()]
     with progress(json) as on_step:
         more: dict[str, Any] = {"target": target, "schema": read_schema(schema), "policy": policy, "minutes": minutes, "seed": seed}
-        made = compare(data, out=out, synthesizers=wanted, on_step=on_step, **more)
+        made = compare(data, out=out, synthesizers=wanted, ledger=ledger, on_step=on_step, **more)
     facts = {"out": str(out), "best": made.best, "ranked": [entry.name for entry in made.entries], "failed": dict(made.failed)}
     tell(json, facts, f"{made}\n\n{made.verdict}\n{out / 'comparison.html'}")

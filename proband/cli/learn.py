@@ -75,3 +75,28 @@ def sample(
     with progress(json) as on_step:
         written = sample_into(load(model), n, out, seed=seed, where=where, on_step=on_step)
     tell(json, {"file": str(out), "rows": written}, f"{written:,} synthetic rows: {out}")
+
+
+def impute(
+    model: Annotated[Path, typer.Argument(help="A model folder, from: proband fit (synthesizer gan)")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File for the same patients without gaps: .csv, .csv.gz or .parquet. Guard it as DATA.")],
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fill what is missing, drawn given what each patient has. Real patients stay real: they get no label of synthetic ones."""
+    from proband.records.tables import read
+    from proband.synthesizer import load
+    from proband.uses.imputation import impute
+
+    must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "impute", {})
+        fitted = load(model)
+        made = impute(read(data, fitted.sample(0, seed=seed).schema), fitted, seed=seed)
+        made.save(out)
+        on_step(1, 1, "impute", {})
+    real = made.cohort.mark is None
+    text = f"{sum(made.filled.values()):,} values filled in {len(made.filled)} columns: {out}"
+    said = f"It holds real patients. Which columns were filled says {out.name}.imputed.json." if real else "Its label stays."
+    tell(json, {"file": str(out), "real_patients": real, "filled": dict(made.filled)}, f"{text}\n{said}")

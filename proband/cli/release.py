@@ -32,11 +32,17 @@ def release(
 
 def ledger(
     path: Annotated[Path, typer.Argument(help="A cohort's ledger, from: proband fit --epsilon")],
+    begin: Annotated[str | None, typer.Option(help="Begin it, for the cohort of this name.")] = None,
+    epsilon: Annotated[float, typer.Option(help="With --begin: what all private fits may come to over the cohort's life.")] = 10,
+    delta: Annotated[float, typer.Option(help="With --begin: the chance that this promise fails.")] = 1e-5,
+    audits: Annotated[int, typer.Option(help="With --begin: how many audits and reports may read it.")] = 100,
     json: Json = False,
 ) -> None:
     """What was spent of a cohort's privacy, when, and on what."""
     from proband.privacy.ledger import Ledger
 
+    if begin is not None:
+        Ledger.begin(path, begin, epsilon=epsilon, delta=delta, audits=audits)
     tell(json, Ledger(path).as_dict(), str(Ledger(path)))
 
 

@@ -1,4 +1,4 @@
-"""What people do with synthetic patients: more of a rare kind, labels."""
+"""What people do with synthetic patients: choose among them, more of a rare kind, labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,34 @@ from typing import Annotated
 
 import typer
 
-from proband.cli.shared import Json, SchemaFile, Seed, must_be_new, progress, read_cohort, tell
+from proband.cli.shared import Json, LedgerFile, SchemaFile, Seed, must_be_new, progress, read_cohort, tell
+
+
+def refine(
+    synthetic: Annotated[Path, typer.Argument(help="Anybody's synthetic patients: .csv, .csv.gz or .parquet.")],
+    train: Annotated[Path, typer.Option(help="The real patients that they were learned from.")],
+    out: Annotated[Path, typer.Option(help="File for those that stay: .csv, .csv.gz or .parquet.")],
+    n: Annotated[int | None, typer.Option("-n", help="How many stay; a third unless told.", min=1)] = None,
+    schema: SchemaFile = None,
+    ledger: LedgerFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Anybody's synthetic patients, harder to tell from real ones: put right what gives them away, then choose among them."""
+    from proband.privacy.ledger import enter_open_fit, ledger_of
+    from proband.records.tables import write
+    from proband.synthesizers.refine import refine
+
+    must_be_new(out)
+    real = read_cohort(train, schema)
+    enter_open_fit(ledger_of(train, ledger), "refine")
+    with progress(json) as on_step:
+        found = refine(synthetic, real, n=n, seed=seed, on_step=on_step)
+        write(found.cohort, out)
+    before, *_, after = (stage["success"] for stage in found.stages if stage["kept"])
+    facts = {"file": str(out), "rows": found.cohort.frame.height, "success_before": before, "success_after": after}
+    text = f"{found.cohort.frame.height:,} rows stay: {out}\nThe judges' success (0.5 is a guess): {before:.3f} as given, {after:.3f} now."
+    tell(json, facts, text)
 
 
 def augment(
@@ -46,16 +73,19 @@ def label(
     answers: Annotated[Path | None, typer.Option(help="Such a CSV, filled in.")] = None,
     agree: Annotated[float, typer.Option(help="The probability that every model must give to the same label.")] = 0.9,
     schema: SchemaFile = None,
+    ledger: LedgerFile = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Labels from models of real patients where they agree, the rest from a person; whose label it is stays with the row."""
+    from proband.privacy.ledger import enter_open_fit, ledger_of
     from proband.records.tables import read
     from proband.uses.labels import fit_labeller, label, read_queue, write_queue
 
     for path in filter(None, (out, queue)):
         must_be_new(path)
     real = read_cohort(train, schema)
+    enter_open_fit(ledger_of(train, ledger), f"labels of {target}")
     with progress(json) as on_step:
         labeller = fit_labeller(real, target, seed=seed, on_step=on_step)
     made = label(read(synthetic, real.schema), labeller, agree=agree)

@@ -237,6 +237,12 @@ def enter_fit(ledger: Path | None, model: Any, schema: Schema, *, report: str | 
     return True
 
 
+def enter_open_fit(ledger: Path | None, what: str) -> None:
+    """Enter something that is learned of the patients without any guarantee, where their ledger is kept."""
+    if ledger is not None and ledger.exists():
+        Ledger(ledger).charge(FIT, what)
+
+
 def enter_audit(ledger: Path | None, what: str) -> None:
     """Enter a report that reads the patients, where their ledger is kept. NotReleasable when no audit is left."""
     if ledger is not None and ledger.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from proband.encode import TableEncoder
 from proband.encode.plain import plain
 from proband.errors import InputError
 from proband.game.selection import Critic, effective, learn_critic, select
+from proband.records.mark import find_mark
+from proband.records.tables import read_frame
 from proband.schema import Schema
 from proband.schema.frames import to_polars
 from proband.schema.values import lenient
@@ -54,7 +57,7 @@ class Refined(NamedTuple):
 def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on_step: OnStep | None = None) -> Refined:
     """Make anybody's synthetic patients harder to tell from real ones: put right what gives them away, then choose among them.
 
-    synthetic  a Cohort or a frame (pandas, polars, arrow) with the columns of `train`
+    synthetic  a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet), with the columns of `train`
     train      the real patients that it was learned from
     n          patients to keep; a third unless told: the more there are to choose from, the better the choice
 
@@ -66,7 +69,7 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
     InputError when a column is missing, a level is unknown, or there are fewer rows than `n`.
     """
     schema = train.schema
-    frame = synthetic.frame if isinstance(synthetic, Cohort) else to_polars(synthetic)
+    frame, source = _given(synthetic, schema)
     drawn = [c for c in schema.table.columns if c.kind not in ("identifier", "text")]
     if missing := [c.name for c in drawn if c.name not in frame.columns]:
         raise InputError(f"The synthetic table has no column {missing[0]!r}, which the training patients have. Add it.")
@@ -82,7 +85,6 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
     before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), n, seed)
     found = selected(tables[1], tables[2], tables[3], n=n, seed=seed, on_step=on_step)
     chosen = select(found.log_weights, n, seeds.generator(seed, "refine"))
-    source = synthetic.mark if isinstance(synthetic, Cohort) and synthetic.mark else None
     from proband import __version__
 
     details = {"refined": f"{len(found.critics)} rounds, {n} of {frame.height} patients"}
@@ -184,6 +186,16 @@ def held_out(cohort: Cohort, share: float, seed: int) -> np.ndarray:
     key = cohort.schema.table.key
     patient = cohort.frame[key] if key else pl.int_range(cohort.frame.height, eager=True)
     return patient.is_in(aside.implode()).to_numpy()
+
+
+def _given(synthetic: Any, schema: Schema) -> tuple[pl.DataFrame, Mark | None]:
+    """Somebody's table as it is spelled, and its mark if it has one."""
+    if isinstance(synthetic, Cohort):
+        return synthetic.frame, synthetic.mark
+    if isinstance(synthetic, str | Path):
+        text = [c.name for c in schema.table.columns if c.stored == "String" and not c.numeric]
+        return read_frame(synthetic, as_text=text), find_mark(synthetic)
+    return to_polars(synthetic), None
 
 
 def _as_typed(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
