@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proband.cohort import Cohort, Mark, Split
     from proband.compare import Auto, compare
     from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
+    from proband.frontier import frontier
     from proband.pipeline import demo, synthesize
     from proband.records.tables import read, write
     from proband.release.bundle import Release, release, verify
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from proband.validate import validate
     from proband.validate.comparison import Comparison
     from proband.validate.findings import Evidence, Finding, Limit
+    from proband.validate.frontier import Frontier
     from proband.validate.report import Report
 
 __version__ = "0.1.0"
@@ -49,6 +51,7 @@ _HOME = {
     "DuelGAN": "synthesizers.duel",
     "Evidence": "validate.findings",
     "Finding": "validate.findings",
+    "Frontier": "validate.frontier",
     "GaussianCopula": "synthesizers.copula",
     "Grid": "schema",
     "Imputed": "uses.imputation",
@@ -79,6 +82,7 @@ _HOME = {
     "evaluate_augmentation": "uses.rebalancing",
     "find": "synthesizer",
     "fit_labeller": "uses.labels",
+    "frontier": "frontier",
     "impute": "uses.imputation",
     "label": "uses.labels",
     "load": "synthesizer",

@@ -82,7 +82,8 @@ def compare(
         "minutes": minutes,
     }
     context |= {"columns": len(cohort.schema.table.columns), "split": {part: getattr(parts, part).fingerprint for part in parts._fields}}
-    _begun(out, context)
+    if begun(out, context, "comparison"):
+        Comparison((), {}, context).save(out)
 
     entries: list[Entry] = []
     failed: dict[str, str] = {}
@@ -99,9 +100,9 @@ def compare(
                     minutes=minutes,
                     seed=seed,
                     ledger=ledger_of(data, ledger),
-                    on_step=_named(one, step),
+                    on_step=named(one, step),
                 )
-                _save(judge(report, chosen).report, folder)
+                keep(judge(report, chosen).report, folder)
             entries.append(entry(one, Report.load(folder / "report.json"), chosen))
         except NotReleasable:  # the ledger is spent, for all that follow as well
             raise
@@ -192,7 +193,7 @@ class Auto:
         n = cohort.frame.height
         entries = []
         for one in CANDIDATES:
-            report = judged(one, parts, n, target=self.target, minutes=self.minutes, seed=seed, on_step=_named(one, step))
+            report = judged(one, parts, n, target=self.target, minutes=self.minutes, seed=seed, on_step=named(one, step))
             entries.append(entry(one, report, self.policy))
         compared = Comparison(tuple(entries), context={"policy": self.policy.name, "target": self.target, "seed": seed})
         first = compared.entries[0].name
@@ -226,27 +227,27 @@ class Auto:
         return self._model
 
 
-def _begun(out: Path, context: Mapping[str, Any]) -> None:
-    """`out` as the folder of this comparison: new, or begun by the same call. InputError when it holds anything else."""
-    file = out / "comparison.json"
+def begun(out: Path, context: Mapping[str, Any], what: str) -> bool:
+    """Make `out` the folder of this comparison (or `what` it is), and say whether it is new: a `what`.json there must be of the same call.
+
+    InputError when it holds anything else.
+    """
     if out.exists() and any(out.iterdir()):
         try:
-            before = json.loads(file.read_bytes())["context"]
+            before = json.loads((out / f"{what}.json").read_bytes())["context"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"Folder '{out}' holds something else than a comparison. Choose another name; nothing is overwritten."
-            ) from error
+            raise InputError(f"Folder '{out}' holds something else than a {what}. Choose another name; nothing is overwritten.") from error
         differ = ["patients" if key == "split" else key for key in context if before.get(key) != context[key]]
         if differ:
-            raise InputError(f"Folder '{out}' holds another comparison (it differs in {', '.join(differ)}). Choose another name.")
-        return
+            raise InputError(f"Folder '{out}' holds another {what} (it differs in {', '.join(differ)}). Choose another name.")
+        return False
     if not out.absolute().parent.is_dir():
         raise InputError(f"Output folder '{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
     out.mkdir(exist_ok=True)
-    Comparison((), {}, context).save(out)
+    return True
 
 
-def _save(report: Report, folder: Path) -> None:
+def keep(report: Report, folder: Path) -> None:
     """report.html and report.json in `folder`, all at once."""
     scratch = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -256,7 +257,7 @@ def _save(report: Report, folder: Path) -> None:
     scratch.rename(folder)
 
 
-def _named(name: str, step: OnStep) -> OnStep:
+def named(name: str, step: OnStep) -> OnStep:
     """The same progress, saying whose it is."""
     return lambda done, total, what, figures: step(done, total, f"{name}: {what}", figures)
 

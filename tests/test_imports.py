@@ -14,7 +14,7 @@ import proband
 #: A part may import the parts to its left, and itself.
 ORDER = [
     *["errors", "seeds", "cost", "stats", "schema", "cohort", "records", "encode", "game", "privacy"],
-    *["synthesizer", "synthesizers", "contract", "validate", "release", "uses", "compare", "pipeline", "cli", "__main__"],
+    *["synthesizer", "synthesizers", "contract", "validate", "release", "uses", "compare", "frontier", "pipeline", "cli", "__main__"],
 ]
 #: Parts that may import less than all that stands to their left.
 ONLY = {

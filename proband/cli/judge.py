@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from proband import errors
 from proband.cli.shared import (
     Data,
+    Delta,
     Json,
     LedgerFile,
     Minutes,
@@ -89,3 +91,31 @@ def compare(
         made = compare(data, out=out, synthesizers=wanted, ledger=ledger, on_step=on_step, **more)
     facts = {"out": str(out), "best": made.best, "ranked": [entry.name for entry in made.entries], "failed": dict(made.failed)}
     tell(json, facts, f"{made}\n\n{made.verdict}\n{out / 'comparison.html'}")
+
+
+def frontier(
+    data: Data,
+    target: Annotated[str, typer.Option(help="The outcome column that usefulness is asked for.")],
+    out: Annotated[Path, typer.Option(help="Folder for picture, table and reports; the same call goes on where it was stopped.")],
+    epsilons: Annotated[str, typer.Option(help="The promises to try, with commas; inf is none.")] = "0.5,1,3,8,inf",
+    synthesizer: Annotated[str, typer.Option(help="Who keeps the promises; inf is fitted by gan.")] = "marginals",
+    seeds: Annotated[int, typer.Option(help="Fits at every epsilon; each is paid for.", min=1)] = 1,
+    schema: SchemaFile = None,
+    delta: Delta = None,
+    ledger: LedgerFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Utility against privacy: fit and audit at several epsilons, to look at before one is chosen."""
+    from proband.frontier import frontier
+
+    try:
+        wanted = [float(one) for one in epsilons.split(",") if one.strip()]
+    except ValueError:
+        raise errors.InputError(f"--epsilons {epsilons!r} are no numbers. Give such as 0.5,1,3,8,inf.") from None
+    more: dict[str, Any] = {"schema": read_schema(schema), "ledger": ledger, "seed": seed} | ({} if delta is None else {"delta": delta})
+    with progress(json) as on_step:
+        made = frontier(data, out=out, target=target, epsilons=wanted, synthesizer=synthesizer, seeds=seeds, on_step=on_step, **more)
+    if json:
+        return print(made.json())
+    print(f"{made}\n\n{made.verdict}\n{out / 'frontier.html'}")

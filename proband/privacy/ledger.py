@@ -213,8 +213,10 @@ def ledger_of(data: Any, ledger: str | Path | None = None) -> Path | None:
     return Path(f"{data}.ledger") if isinstance(data, str | Path) else None
 
 
-def enter_fit(ledger: Path | None, model: Any, schema: Schema, *, report: str | None = None) -> bool:
+def enter_fit(ledger: Path | None, model: Any, schema: Schema, *, report: str | None = None, tuning: bool = False) -> bool:
     """Enter a fit of `model` before it begins, and the `report` that will follow. NotReleasable when the ledger is spent.
+
+    A fit for `tuning`, whose model is thrown away, costs what any fit costs, and is called so.
 
     Gives back whether one is kept. A private fit begins the ledger where there is none; others are entered where there is one.
     """
@@ -233,8 +235,25 @@ def enter_fit(ledger: Path | None, model: Any, schema: Schema, *, report: str | 
     kept = Ledger(ledger)
     if report is not None:
         kept.charge(AUDIT, report)  # first: where none is left, no fit is paid for
-    kept.charge(FIT, model.name if rho is None else f"{model.name}, epsilon {model.epsilon:g}, delta {model.delta:g}", rho=rho)
+    what = model.name if rho is None else f"{model.name}, epsilon {model.epsilon:g}, delta {model.delta:g}"
+    kept.charge(FIT, f"tuning: {what}" if tuning else what, rho=rho)
     return True
+
+
+def foresee(ledger: Path | None, models: Sequence[Any], what: str) -> None:
+    """NotReleasable when the ledger, or one begun now, does not bear a fit and a report of each of `models`. Nothing is entered."""
+    rho = math.fsum(model.rho for model in models if getattr(model, "rho", None) is not None)
+    if ledger is None or not (ledger.exists() or rho):
+        return
+    new = _Read({"epsilon": EPSILON, "delta": DELTA, "audits": AUDITS}, [], [])
+    facts, entries, _ = Ledger(ledger)._read() if ledger.exists() else new
+    left = facts["audits"] - _spent(facts, entries)[2]
+    if len(models) > left:
+        raise NotReleasable(
+            f"Ledger '{ledger}' allows {facts['audits']} audits over the cohort's life. {left} are left, and this takes {len(models)}."
+        )
+    if rho:
+        Ledger(ledger)._refuse(facts, entries, Entry(_now(), FIT, what, rho))
 
 
 def enter_open_fit(ledger: Path | None, what: str) -> None:
