@@ -11,6 +11,7 @@ import proband
 from proband import synthesizer
 from proband.compare import Auto, compare
 from proband.errors import InputError
+from proband.privacy.ledger import Ledger
 from proband.synthesizers.baselines import IndependentColumns
 from tests.clinic import clinic
 
@@ -36,8 +37,14 @@ def patients():
 def folder(patients, tmp_path_factory):
     """A comparison of the two yardsticks."""
     out = tmp_path_factory.mktemp("compared") / "out"
-    compare(patients, out=out, synthesizers=FAST, target="died", policy="internal", seed=1)
+    kept = Ledger.begin(out.with_name("ward.ledger"), "ward")
+    compare(patients, out=out, synthesizers=FAST, target="died", policy="internal", ledger=kept.path, seed=1)
     return out
+
+
+def test_every_fit_and_report_is_entered_in_the_ledger(folder):
+    looks = [entry.what for entry in Ledger(folder.with_name("ward.ledger")).entries]
+    assert looks == ["report of compare, independent", "independent", "report of compare, bootstrap", "bootstrap"]
 
 
 def test_everything_is_in_the_folder(folder):
