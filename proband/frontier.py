@@ -11,7 +11,7 @@ from proband.compare import begun, keep, named
 from proband.errors import InputError, NotReleasable
 from proband.privacy.budget import epsilon_of
 from proband.privacy.domain import ready
-from proband.privacy.ledger import DELTA, enter_fit, foresee, ledger_of
+from proband.privacy.ledger import DELTA, enter_fit, foresee, ledger_of, standing
 from proband.schema import Schema
 from proband.synthesizer import OnStep, Synthesizer, make
 from proband.validate import validate
@@ -132,7 +132,7 @@ def _cost(models: Sequence[Any], delta: float, ledger: Path | None) -> dict[str,
         "delta": delta,
         "private_fits": len(rho),
         "open_fits": len(models) - len(rho),
-        "ledger": ledger.name if ledger is not None and ledger.exists() else None,
+        **standing(ledger),
     }
 
 

@@ -62,7 +62,7 @@ def synthesize(
     Returns the Release. Raises InputError when something given is wrong (nothing is written), and NotReleasable when
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
-    from proband.privacy.ledger import enter_fit, ledger_of
+    from proband.privacy.ledger import enter_fit, ledger_of, standing
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -93,7 +93,8 @@ def synthesize(
     train, holdout, reference = cohort.split(seed=seed)
     step(1, 1, "read", {})
 
-    enter_fit(ledger_of(data, ledger), model, cohort.schema, report="report of synthesize")
+    kept = ledger_of(data, ledger)
+    enter_fit(kept, model, cohort.schema, report="report of synthesize")
     _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
     step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})
@@ -108,6 +109,7 @@ def synthesize(
         "policy": chosen.name,
         "proposals": [f"{p.column}: {p.why}" for p in proposals],
         "history": [list(point) for point in getattr(model, "history", ())],
+        **standing(kept),
     }
     report = validate(
         train,

@@ -40,9 +40,10 @@ def validate(
 ) -> None:
     """Is it faithful, useful, private? Works on anybody's synthetic data."""
     from proband.pipeline import save_report
-    from proband.privacy.ledger import enter_audit, ledger_of
+    from proband.privacy.ledger import enter_audit, ledger_of, standing
     from proband.release.policy import Policy
     from proband.validate import validate
+    from proband.validate.report import Report
 
     must_be_new(out / "report.json")
     limits = Policy.load(policy)
@@ -59,7 +60,9 @@ def validate(
             on_step=on_step,
             context={"policy": limits.name},
         )
-    enter_audit(ledger_of(train, ledger), "report of validate")  # before anybody sees it
+    kept = ledger_of(train, ledger)
+    enter_audit(kept, "report of validate")  # before anybody sees it
+    report = Report(report.findings, {**report.context, **standing(kept)})
     save_report(report, out)
     failed = [f.name for f in report.findings if f.limit is not None and f.passed is not True]
     facts = {"report": str(out / "report.html"), "passed": report.passed, "not_passed": failed}

@@ -268,6 +268,15 @@ def enter_audit(ledger: Path | None, what: str) -> None:
         Ledger(ledger).charge(AUDIT, what)
 
 
+def standing(ledger: Path | None) -> dict[str, Any]:
+    """How the ledger stands, for a report: name, head, limits and what is spent; under the key "ledger", or nothing where none is kept."""
+    if ledger is None or not ledger.exists():
+        return {}
+    found = Ledger(ledger).as_dict()
+    del found["entries"]
+    return {"ledger": {"name": ledger.name, **found}}
+
+
 def is_ledger(path: Path) -> bool:
     """Whether the file begins as a ledger does."""
     with contextlib.suppress(OSError), path.open("rb") as file:

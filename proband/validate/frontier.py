@@ -208,7 +208,9 @@ class Frontier:
             told.append(f"Together the {_fits(private, 'with a promise')} cost epsilon {cost['epsilon']:.3g} at delta {cost['delta']:g}.")
         if plain:
             told.append(f"Nothing bounds what the {_fits(plain, 'without a promise')} cost.")
-        where = f"The ledger {cost['ledger']} has them." if cost.get("ledger") else "No ledger was kept: enter them in the cohort's."
+        where, kept = "No ledger was kept: enter them in the cohort's.", cost.get("ledger")
+        if kept:
+            where = f"The ledger {kept['name']} has them (head {kept['head'][:16]})."
         return " ".join([*told, where]) if told else ""
 
     @property

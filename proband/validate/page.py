@@ -12,6 +12,7 @@ from markupsafe import Markup
 from proband.validate import pictures, plates, words
 from proband.validate.findings import Finding, Question
 from proband.validate.plates import Grid, Plate
+from proband.validate.statement import statement
 
 if TYPE_CHECKING:
     from proband.validate.report import Report
@@ -48,6 +49,7 @@ def page(report: Report) -> str:
             outcome=words.outcome(findings),
             sentences=words.sentences(findings, context),
             sections=[_section(question, findings, context) for question in words.QUESTIONS],
+            statement=statement(findings, context),
             findings=[(finding, _gauge(i, finding)) for i, finding in enumerate(findings)],
         )
     )

@@ -28,7 +28,8 @@ class Report:
     findings   in the order in which they are shown
     context    plain JSON: title, data, synthesizer, version, seed, target, schema_hash, sizes {train, holdout, reference,
                synthetic}, columns, policy, proposals (what the schema review accepted), history ([step, success rate]
-               pairs of the discriminator), subject {file, sha256}; every entry may be missing
+               pairs of the discriminator), subject {file, sha256}, ledger (how it stood, see
+               `privacy.ledger.standing`); every entry may be missing
 
     Numbers become plain floats, and one that is not finite becomes None: what was saved and what is loaded are equal.
 

@@ -29,7 +29,13 @@ def fit(epsilon: float, number: int, auroc: float, *, attack: float = 0.5, prove
 
 
 def made(*fits: Fit) -> Frontier:
-    cost = {"epsilon": 4.2, "delta": 1e-5, "private_fits": 2, "open_fits": 1, "ledger": "ward.ledger"}
+    cost = {
+        "epsilon": 4.2,
+        "delta": 1e-5,
+        "private_fits": 2,
+        "open_fits": 1,
+        "ledger": {"name": "ward.ledger", "head": "0123456789abcdef0"},
+    }
     return Frontier(fits, CONTEXT | {"cost": cost})
 
 
