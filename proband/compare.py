@@ -100,7 +100,7 @@ def compare(
                     minutes=minutes,
                     seed=seed,
                     ledger=ledger_of(data, ledger),
-                    on_step=named(one, step),
+                    on_step=_named(one, step),
                 )
                 keep(judge(report, chosen).report, folder)
             entries.append(entry(one, Report.load(folder / "report.json"), chosen))
@@ -193,7 +193,7 @@ class Auto:
         n = cohort.frame.height
         entries = []
         for one in CANDIDATES:
-            report = judged(one, parts, n, target=self.target, minutes=self.minutes, seed=seed, on_step=named(one, step))
+            report = judged(one, parts, n, target=self.target, minutes=self.minutes, seed=seed, on_step=_named(one, step))
             entries.append(entry(one, report, self.policy))
         compared = Comparison(tuple(entries), context={"policy": self.policy.name, "target": self.target, "seed": seed})
         first = compared.entries[0].name
@@ -257,7 +257,7 @@ def keep(report: Report, folder: Path) -> None:
     scratch.rename(folder)
 
 
-def named(name: str, step: OnStep) -> OnStep:
+def _named(name: str, step: OnStep) -> OnStep:
     """The same progress, saying whose it is."""
     return lambda done, total, what, figures: step(done, total, f"{name}: {what}", figures)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proband.compare import begun, keep, named
+from proband.compare import begun, keep
 from proband.errors import InputError, NotReleasable
 from proband.privacy.budget import epsilon_of
 from proband.privacy.domain import ready
@@ -98,7 +98,7 @@ def frontier(
             model = _model(synthesizer, epsilon, delta)
             what = place(epsilon, number)
             enter_fit(kept, model, cohort.schema, report=f"report of frontier, {what}", tuning=True)
-            keep(_judged(model, parts, target=target, seed=seed, number=number, on_step=named(what, step)), folder)
+            keep(_judged(model, parts, target=target, seed=seed, number=number, on_step=_as_one(what, step)), folder)
         fits.append(Fit(epsilon, number, models[epsilon].name, Report.load(folder / "report.json")))
         cost = _cost([models[fit.epsilon] for fit in fits], delta, kept)
         made = Frontier(tuple(fits), context | {"cost": cost, "sizes": fits[0].report.context.get("sizes")})
@@ -134,6 +134,11 @@ def _cost(models: Sequence[Any], delta: float, ledger: Path | None) -> dict[str,
         "open_fits": len(models) - len(rho),
         **standing(ledger),
     }
+
+
+def _as_one(what: str, step: OnStep) -> OnStep:
+    """The progress of all stages of one fit on one line: a frontier has many."""
+    return lambda done, total, stage, figures: step(done, total, what, {})
 
 
 def _silent(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
