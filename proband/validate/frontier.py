@@ -187,9 +187,11 @@ class Frontier:
             f"real ones, {_number(floor)} when from columns that know nothing of each other, and from synthetic ones {_list(shown)}."
         )
         if self.leaks:
-            said.append(f"The membership attack beats chance {_list([p.under for p in self.leaks])}; it sees nothing elsewhere.")
+            said.append(f"The membership attack surely beats chance {_list([p.under for p in self.leaks])}, and nowhere else.")
         else:
-            said.append("The membership attack sees nothing at any of them, which proves little: only the promise speaks of other attacks.")
+            said.append(
+                "The membership attack is nowhere surely above chance, which proves little: only the promise speaks of other attacks."
+            )
         return said
 
     def _hint(self, real: float) -> str:
