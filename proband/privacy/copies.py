@@ -13,7 +13,6 @@ from proband.stats.neighbours import mixed, owners_sharing, row_hashes
 
 CHANCE = 0.01  # a row tells when chance would repeat it in fewer than one of a hundred synthetic tables
 CLOSE_BY_CHANCE = 0.0005  # near copies that a table without leak would still show, per patient: one in 2,000
-CLOSEST_SHARE = 0.5  # never call near what is farther than half the distance to the nearest real patient
 
 
 def exact_copies(real: Patients, synthetic: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -84,24 +83,19 @@ def _tells(total: np.ndarray, candidates: np.ndarray, rows: _Hashed, owner: np.n
 
 
 def near_copies(near: Neighbourhood) -> np.ndarray:
-    """Per attacked patient, whether a synthetic row is a near copy: far closer than the nearest other real patient.
+    """Per attacked patient, whether a synthetic row is a near copy: far closer than the five nearest other real patients.
 
-    How close that is follows from the real rows alone. A fresh row comes within `share` of the nearest distance in a share^d of cases, d
-    the dimension around the patient; d is estimated from the 20 neighbours (Levina and Bickel, NeurIPS 2004), taken
-    45 % lower for its error, and `share` set so that a table without leak comes as close to one patient in 2,000. No closer real neighbours
-    than that may be usual in the table as a whole, which catches mixtures of levels and numbers. Equal
-    rows are `exact_copies`, and are not counted here.
+    How far follows from the real rows alone: the same comparison of each patient's nearest real row with the next five, of which
+    only as many go beyond the limit as leave a table without leak one such patient in 2,000. Equal rows are `exact_copies`, and are
+    not counted here.
     """
-    real = near.to_real.astype(float)
-    first, second, last = real[:, 0], real[:, 1], real[:, -1]
-    lonely = (first > 0) & np.isfinite(last)
+    real, gap = near.to_real[:, :6].astype(float), near.to_synthetic[:, 0].astype(float)
+    lonely = (real[:, 0] > 0) & np.isfinite(real[:, -1])
     close = np.zeros(len(real), bool)
     if lonely.any():
-        rate = min(0.5, CLOSE_BY_CHANCE * near.real_rows / max(near.synthetic_rows, 1))
-        usual = float(np.quantile(first[lonely] / second[lonely], rate, method="lower"))
-        logs = np.log(last[lonely, None] / real[lonely, :-1]).sum(axis=1)
-        dimension = 0.55 * (real.shape[1] - 1) / np.maximum(logs, 1e-9)
-        share = np.minimum(min(CLOSEST_SHARE, usual), rate ** (1 / dimension))
-        gap = near.to_synthetic[lonely, 0]
-        close[lonely] = (gap > 0) & (gap < share * first[lonely])
-    return near.per_patient(close.astype(float)) > 0
+        rate = min(0.5, CLOSE_BY_CHANCE * len(near.attacked.theirs) / max(len(near.attacked.made), 1))
+        logs = np.log(real[lonely])
+        usual = np.quantile(logs[:, 1:].mean(axis=1) - logs[:, 0], 1 - rate, method="higher")
+        with np.errstate(divide="ignore"):
+            close[lonely] = (gap[lonely] > 0) & (logs[:, :5].mean(axis=1) - np.log(gap[lonely]) > usual)
+    return near.attacked.per_patient(close.astype(float)) > 0

@@ -11,76 +11,51 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from proband import seeds
-from proband.privacy.patients import Embedding, Patients
+from proband.privacy.densities import block_ratio, classified, marginal_ratio
+from proband.privacy.patients import Attacked
 from proband.stats.neighbours import nearest
 
 NEIGHBOURS = 20
-QUERY_ROWS, REAL_ROWS, SYNTHETIC_ROWS = 20_000, 60_000, 400_000  # more are drawn down at random
+INFLUENCED = 10  # nearest synthetic rows whose likelihood the patient's record may raise
 
 
 @dataclass(frozen=True)
 class Neighbourhood:
     """The neighbours of each attacked row, shared by all attacks.
 
-    patients      (patients,) which patients are attacked, numbers into `Patients`; member: (patients,) bool
-    owner         (rows,) the attacked patient of each row, a position in `patients`
     to_real       (rows, 20) distances to the nearest rows of other real patients, ascending; (inf where there are fewer)
     to_synthetic  (rows, 20) distances to the nearest synthetic rows
-    real_rows, synthetic_rows  how many rows were searched
+    between       (rows, 10, 20) distances from the nearest synthetic rows to the nearest rows of other real patients
     """
 
-    patients: np.ndarray
-    member: np.ndarray
-    owner: np.ndarray
+    attacked: Attacked
     to_real: np.ndarray
     to_synthetic: np.ndarray
-    real_rows: int
-    synthetic_rows: int
-
-    def per_patient(self, row_scores: np.ndarray) -> np.ndarray:
-        """(patients,) the highest score among each patient's rows: one record that gives the patient away is enough."""
-        highest = np.full(len(self.patients), -np.inf)
-        np.maximum.at(highest, self.owner, row_scores)
-        return highest
+    between: np.ndarray
 
 
-def neighbourhood(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Neighbourhood:
-    """Search the neighbours of every real patient, or of a random draw of patients with about 20,000 rows in all.
-
-    The neighbours among real people leave out the patient's own rows. Real rows to compare with are drawn regardless of membership.
-    """
-    draw = seeds.generator(seed, "privacy", "patients")
-    patients = _drawn_patients(real, draw)
-    position = np.full(len(real.member), -1)
-    position[patients] = np.arange(len(patients))
-    rows = np.flatnonzero(position[real.owner] >= 0)
-    others = _drawn_rows(real.frame.height, REAL_ROWS, draw)
-    embed = Embedding(real.columns, real.frame, seed=seed)
-    queries = embed(real.frame, rows)
-    to_real, _ = nearest(queries, embed(real.frame, others), NEIGHBOURS, query_owner=real.owner[rows], point_owner=real.owner[others])
-    shown = _drawn_rows(synthetic.height, SYNTHETIC_ROWS, draw)
-    to_synthetic, _ = nearest(queries, embed(synthetic, shown), NEIGHBOURS)
-    owner = position[real.owner[rows]]
-    return Neighbourhood(patients, real.member[patients], owner, to_real, to_synthetic, len(others), len(shown))
+def neighbourhood(attacked: Attacked) -> Neighbourhood:
+    """Search the neighbours of every attacked row. The neighbours among real people leave out the patient's own rows."""
+    queries, others, shown = (attacked.embed.placed(values) for values in (attacked.mine, attacked.theirs, attacked.made))
+    to_real, near_real = nearest(queries, others, NEIGHBOURS, query_owner=attacked.person, point_owner=attacked.another)
+    to_synthetic, near_synthetic = nearest(queries, shown, NEIGHBOURS)
+    return Neighbourhood(attacked, to_real, to_synthetic, _between(others, near_real, shown, near_synthetic[:, :INFLUENCED]))
 
 
-def _drawn_patients(real: Patients, draw: np.random.Generator) -> np.ndarray:
-    """All patients, or as many members as controls (more of one where the other runs short) with about QUERY_ROWS rows in all."""
-    count = int(QUERY_ROWS * len(real.member) / len(real.owner))
-    if len(real.member) <= max(count, 2):
-        return np.arange(len(real.member))
-    members, controls = np.flatnonzero(real.member), np.flatnonzero(~real.member)
-    take_controls = min(len(controls), max(count // 2, count - len(members)))
-    take_members = min(len(members), count - take_controls)
-    drawn = [draw.choice(members, take_members, replace=False), draw.choice(controls, take_controls, replace=False)]
-    return np.sort(np.concatenate(drawn))
-
-
-def _drawn_rows(count: int, most: int, draw: np.random.Generator) -> np.ndarray:
-    return np.arange(count) if count <= most else np.sort(draw.choice(count, most, replace=False))
+def _between(others: np.ndarray, near_real: np.ndarray, shown: np.ndarray, near_synthetic: np.ndarray) -> np.ndarray:
+    """(rows, 10, 20) float32 distances between the two lists of neighbours of each row; inf where a list is short."""
+    found = np.empty((len(near_real), near_synthetic.shape[1], near_real.shape[1]), np.float32)
+    for start in range(0, len(found), 512):
+        part = slice(start, start + 512)
+        real, made = others[near_real[part]], shown[near_synthetic[part]]
+        real = real - made[:, :1]  # small norms lose fewer digits
+        made = made - made[:, :1]
+        square = np.einsum("nrw,nrw->nr", real, real)[:, None] + np.einsum("nsw,nsw->ns", made, made)[:, :, None]
+        square -= 2 * (made @ real.transpose(0, 2, 1))
+        found[part] = np.sqrt(np.maximum(square, 0))
+    found[np.broadcast_to((near_real < 0)[:, None], found.shape) | np.broadcast_to((near_synthetic < 0)[:, :, None], found.shape)] = np.inf
+    return found
 
 
 def logarithms(near: Neighbourhood) -> tuple[np.ndarray, np.ndarray]:
@@ -110,15 +85,33 @@ def vote(near: Neighbourhood) -> np.ndarray:
     return (nearest_of_both < k).mean(axis=1)
 
 
+def influence(near: Neighbourhood) -> np.ndarray:
+    """Per row: how much likelier its nearest synthetic rows become when the patient joins the other real people.
+
+    After Ward et al. (Gen-LRA, 2025): log likelihood of the 10 nearest synthetic rows under a kernel density of the real people nearby,
+    with the patient minus without. Their density estimate runs over the whole reference for each patient; ours over the 20 neighbours
+    that the shared list holds, with their median distance as bandwidth.
+    """
+    width = np.maximum(np.median(near.to_real, axis=1), 1e-6)[:, None]
+    width = np.where(np.isfinite(width), width, 1.0)
+    own = np.exp(-0.5 * (near.to_synthetic[:, : near.between.shape[1]] / width * 3) ** 2)
+    others = np.exp(-0.5 * (near.between / width[:, :, None] * 3) ** 2).sum(axis=2)
+    return np.log1p(own / (others + 1e-3)).sum(axis=1)
+
+
 #: Scores per attacked row; a higher one says "member". Declared before any score is seen: corrections count them.
 ATTACKS: dict[str, Callable[[Neighbourhood], np.ndarray]] = {
     "nearest neighbour ratio": ratio,
     "density ratio, 5 neighbours": lambda near: ratio(near, 5),
     "density ratio, 20 neighbours": lambda near: ratio(near, 20),
     "vote of 20 neighbours": vote,
+    "local influence": influence,
+    "density ratio in column blocks": lambda near: block_ratio(near.attacked),
+    "marginal ratio": lambda near: marginal_ratio(near.attacked),
+    "classifier": lambda near: classified(near.attacked),
 }
 
 
 def attack(near: Neighbourhood) -> dict[str, np.ndarray]:
     """Every attack's score per patient, (patients,). Never to be written anywhere: a score says something about a patient."""
-    return {name: near.per_patient(score(near)) for name, score in ATTACKS.items()}
+    return {name: near.attacked.per_patient(score(near)) for name, score in ATTACKS.items()}

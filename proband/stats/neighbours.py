@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -33,18 +34,20 @@ def nearest(
     centre = points.mean(axis=0)  # small norms lose fewer digits in |x|^2 + |y|^2 - 2xy
     points, queries = points - centre, queries - centre
     squares = np.einsum("ij,ij->i", points, points)
+    # Small blocks first: all of the first is sorted, and of the others only what is nearer than the k-th so far.
+    ends = [0, *(end for end in (max(512, 64 * k), 2_048) if end < len(points)), *range(POINTS, len(points), POINTS), len(points)]
     for start in range(0, len(queries), QUERIES):
         block = queries[start : start + QUERIES]
         owner = None if query_owner is None else query_owner[start : start + QUERIES]
         best = np.full((len(block), k), np.inf, np.float32)
         best_rows = np.full((len(block), k), -1, np.int64)
-        for first in range(0, len(points), POINTS):
+        for first, last in itertools.pairwise(ends):
             # |y|^2 - 2xy orders the points of one query; |x|^2 is the same for all of them.
-            gap = block @ points[first : first + POINTS].T
+            gap = block @ points[first:last].T
             gap *= -2
-            gap += squares[first : first + POINTS]
+            gap += squares[first:last]
             if owner is not None and point_owner is not None:
-                gap[owner[:, None] == point_owner[None, first : first + POINTS]] = np.inf
+                gap[owner[:, None] == point_owner[None, first:last]] = np.inf
             best, best_rows = _merge(best, best_rows, gap, first)
         for column in range(k):
             found = best_rows[:, column] >= 0

@@ -9,7 +9,7 @@ import pytest
 from proband.cohort import Cohort
 from proband.privacy.copies import copies_but_one, exact_copies, near_copies
 from proband.privacy.membership import neighbourhood
-from proband.privacy.patients import Patients, gathered
+from proband.privacy.patients import Patients, attacked, gathered
 from proband.validate.findings import Evidence
 from tests.privacy.planted import NUMBERS, fresh, memoriser
 
@@ -80,7 +80,7 @@ def test_one_changed_value_does_not_hide_a_copy(column: str) -> None:
 def test_jittered_copies_are_near_and_strangers_are_not() -> None:
     evidence = memoriser(7, 0.01, jitter=0.05)
     real = real_of(evidence)
-    close = near_copies(neighbourhood(real, evidence.synthetic.frame, seed=7))
+    close = near_copies(neighbourhood(attacked(real, evidence.synthetic.frame, seed=7)))
     assert close[:600].sum() >= 5  # of six; a copy in a crowd may stay unseen
     assert close[600:].sum() <= 1
 
@@ -89,7 +89,7 @@ def test_near_is_rare_without_a_leak() -> None:
     shares = []
     for seed in range(5):
         evidence = fresh(seed)
-        shares.append(near_copies(neighbourhood(real_of(evidence), evidence.synthetic.frame, seed=seed)).mean())
+        shares.append(near_copies(neighbourhood(attacked(real_of(evidence), evidence.synthetic.frame, seed=seed))).mean())
     assert np.mean(shares) < 0.002  # built for one in 2,000; 5,000 patients here, so 2.5 expected and 10 allowed
 
 
@@ -104,5 +104,5 @@ def test_near_in_a_single_column_is_left_to_the_dimension() -> None:
         for cohort in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
     ]
     narrow = Evidence(*parts)
-    close = near_copies(neighbourhood(real_of(narrow), narrow.synthetic.frame, seed=8))
+    close = near_copies(neighbourhood(attacked(real_of(narrow), narrow.synthetic.frame, seed=8)))
     assert close.mean() < 0.01

@@ -60,11 +60,26 @@ def test_a_level_apart_is_distance_one_and_missing_is_not_zero() -> None:
     assert np.linalg.norm(points[0] - points[2]) == pytest.approx(1)  # both at the middle rank, one flagged missing
 
 
-def test_numbers_are_compared_by_rank_so_units_and_outliers_do_not_matter() -> None:
+def test_numbers_are_counted_in_standard_deviations_so_units_do_not_matter() -> None:
     columns = (VISITS.table["weight"],)
     plain = pl.DataFrame({"weight": [1.0, 2.0, 3.0, 4.0]})
-    stretched = pl.DataFrame({"weight": [10.0, 20.0, 30.0, 9e9]})
-    np.testing.assert_allclose(Embedding(columns, plain, seed=0)(plain), Embedding(columns, stretched, seed=0)(stretched))
+    grams = pl.DataFrame({"weight": [1000.0, 2000.0, 3000.0, 4000.0]})
+    np.testing.assert_allclose(Embedding(columns, plain, seed=0)(plain), Embedding(columns, grams, seed=0)(grams), rtol=1e-6)
+
+
+def test_an_outlier_moves_nobody_else_and_is_not_a_world_away() -> None:
+    columns = (VISITS.table["weight"],)
+    usual = [float(weight) for weight in range(40, 100)]
+    alone, joined = (pl.DataFrame({"weight": weights}) for weights in (usual, [*usual, 65_526.0]))
+    near, far = Embedding(columns, alone, seed=0)(alone), Embedding(columns, joined, seed=0)(joined)
+    assert np.abs(near - far[:-1]).max() < 0.05
+    assert np.linalg.norm(far[-1]) < 10
+
+
+def test_half_a_column_at_zero_still_has_a_scale() -> None:
+    columns = (VISITS.table["weight"],)
+    frame = pl.DataFrame({"weight": [0.0] * 8 + [2.0, 4.0]})
+    assert 1 < np.ptp(Embedding(columns, frame, seed=0)(frame)[:, 0]) < 5
 
 
 def test_wide_tables_are_projected_and_keep_their_distances() -> None:
@@ -74,9 +89,8 @@ def test_wide_tables_are_projected_and_keep_their_distances() -> None:
     frame = pl.DataFrame({name: draw.normal(size=60) for name in names})
     projected = Embedding(columns, frame, seed=0)(frame)
     assert projected.shape == (60, patients.PROJECTED)
-    from scipy.stats import norm, rankdata
-
-    exact = np.column_stack([norm.ppf((rankdata(frame[name]) - 0.5) / 60) for name in names])
+    low, middle, high = np.quantile(frame.to_numpy(), [0.25, 0.5, 0.75], axis=0)
+    exact = np.arcsinh((frame.to_numpy() - middle) / ((high - low) / 1.349))
     ratios = np.linalg.norm(projected[:30] - projected[30:], axis=1) / np.linalg.norm(exact[:30] - exact[30:], axis=1)
     assert np.abs(ratios - 1).mean() < 0.1  # sqrt(1 / (2 * 128)) = 6 % per pair
 

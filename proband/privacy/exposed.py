@@ -1,0 +1,44 @@
+"""Groups of patients in whom a leak may hide: levels, bands of age, rare levels, and those who stand alone."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+
+from proband.privacy.membership import Neighbourhood
+from proband.privacy.patients import Attacked
+
+FEW_LEVELS = 12  # a category of more is no way to tell groups of people
+RARE = 0.02  # a level that fewer patients have is a rare one
+MOST = 2 / 3  # what more patients have is no group apart
+_AGE = re.compile(r"(^|_)age($|_)", re.IGNORECASE)
+
+
+def groups(attacked: Attacked) -> dict[str, np.ndarray]:
+    """By name, which patients have a row in the group, (patients,) bool: nothing here looks at membership."""
+    found: dict[str, np.ndarray] = {}
+    rare = np.zeros(len(attacked.mine), bool)
+    for at, column in enumerate(attacked.embed.columns):
+        values = attacked.mine[:, at]
+        if not column.numeric:
+            levels = attacked.embed.read.levels[at]
+            counts = np.bincount(values[~np.isnan(values)].astype(int), minlength=len(levels) + 1)
+            rare |= np.append(counts, len(values))[np.nan_to_num(values, nan=len(counts)).astype(int)] < RARE * len(values)
+            if len(levels) <= FEW_LEVELS:
+                found |= {f"{column.name} = {level}": values == code for code, level in enumerate(levels)}
+        elif _AGE.search(column.name) and np.isfinite(values).any():
+            ends = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1], method="lower"))
+            for low, high in itertools.pairwise(ends):
+                inside = (values >= low) & ((values < high) | (high == ends[-1]))
+                found[f"{column.name} {low:.4g} to {high:.4g}"] = inside
+    found["a rare level"] = rare
+    everyone = {name: attacked.per_patient(rows.astype(float)) > 0 for name, rows in found.items()}
+    return {name: own for name, own in everyone.items() if own.mean() <= MOST}
+
+
+def isolated(near: Neighbourhood) -> np.ndarray:
+    """The tenth of patients whose 5th nearest other real patient is farthest, (patients,) bool."""
+    distance = near.attacked.per_patient(near.to_real[:, 4])
+    return distance >= np.quantile(distance, 0.9, method="higher")
