@@ -12,7 +12,8 @@ from proband.privacy.patients import Patients
 from proband.stats.neighbours import mixed, owners_sharing, row_hashes
 
 CHANCE = 0.01  # a row tells when chance would repeat it in fewer than one of a hundred synthetic tables
-CLOSE_BY_CHANCE = 0.0005  # near copies that a table without leak would still show, per patient: one in 2,000
+CLOSE_BY_CHANCE = 0.001  # near copies that a table without leak would still show, per patient
+CROWD, UPPER = 5, 0.05  # real neighbours that a copy must undercut, and the share of patients whose tail is extrapolated
 
 
 def exact_copies(real: Patients, synthetic: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +86,23 @@ def _tells(total: np.ndarray, candidates: np.ndarray, rows: _Hashed, owner: np.n
 def near_copies(near: Neighbourhood) -> np.ndarray:
     """Per attacked patient, whether a synthetic row is a near copy: far closer than the five nearest other real patients.
 
-    How far follows from the real rows alone: the same comparison of each patient's nearest real row with the next five, of which
-    only as many go beyond the limit as leave a table without leak one such patient in 2,000. Equal rows are `exact_copies`, and are
-    not counted here.
+    How far follows from the real rows alone: from the same comparison of each patient's nearest real row with the next five. The upper
+    twentieth of those is taken to fall off exponentially, and the limit set where chance calls one patient in a thousand (fewer
+    where there are fewer than a thousand members: two by chance would fail a table of 600). A patient who told little, or is one
+    of a crowd, has strangers as near as a jittered copy: of thyroid patients copied with 5 % of noise about one in seven stays unseen.
+    Equal rows are `exact_copies`, and are not counted here.
     """
-    real, gap = near.to_real[:, :6].astype(float), near.to_synthetic[:, 0].astype(float)
+    target = near.attacked
+    real, gap = near.to_real[:, : CROWD + 1].astype(float), near.to_synthetic[:, 0].astype(float)
     lonely = (real[:, 0] > 0) & np.isfinite(real[:, -1])
     close = np.zeros(len(real), bool)
     if lonely.any():
-        rate = min(0.5, CLOSE_BY_CHANCE * len(near.attacked.theirs) / max(len(near.attacked.made), 1))
+        chance = min(CLOSE_BY_CHANCE, int(target.member.sum()) * CLOSE_BY_CHANCE**2)
+        rate = min(0.5, chance * len(target.theirs) / max(len(target.made), 1))
         logs = np.log(real[lonely])
-        usual = np.quantile(logs[:, 1:].mean(axis=1) - logs[:, 0], 1 - rate, method="higher")
+        alone = logs[:, 1:].mean(axis=1) - logs[:, 0]  # how far the nearest real row stands out
+        start = float(np.quantile(alone, 1 - UPPER))
+        limit = start + float((alone[alone >= start] - start).mean()) * max(0.0, np.log(UPPER / rate))
         with np.errstate(divide="ignore"):
-            close[lonely] = (gap[lonely] > 0) & (logs[:, :5].mean(axis=1) - np.log(gap[lonely]) > usual)
-    return near.attacked.per_patient(close.astype(float)) > 0
+            close[lonely] = (gap[lonely] > 0) & (logs[:, :CROWD].mean(axis=1) - np.log(gap[lonely]) > limit)
+    return target.per_patient(close.astype(float)) > 0

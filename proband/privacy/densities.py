@@ -18,7 +18,7 @@ from proband.stats.trees import boosted
 
 BLOCK = 7  # columns in a block: few enough for 20,000 rows to fill them
 BLOCK_ROWS = 20_000
-BLOCK_NEIGHBOURS = 5
+BLOCK_NEIGHBOURS = 2
 PAIRS = 100  # two-way marginals
 MARGINAL_ROWS = 60_000
 BINS, LEVELS = 8, 20  # codes of a number and of a category, besides those for missing and rare
@@ -27,7 +27,7 @@ TREES = 40
 
 
 def block_ratio(attacked: Attacked) -> np.ndarray:
-    """Sum over blocks of about seven columns of log distance to the 5th nearest real row minus that to the 5th nearest synthetic row.
+    """Sum over blocks of about seven columns of log distance to the second nearest real row minus that to the second nearest synthetic one.
 
     In few columns densities are estimated well, and a generator that remembers some columns of a patient together is seen though the
     rest is its own invention. Columns are put into blocks at random.

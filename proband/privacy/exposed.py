@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from proband import seeds
 from proband.privacy.membership import Neighbourhood
 from proband.privacy.patients import Attacked
 
@@ -39,6 +40,9 @@ def groups(attacked: Attacked) -> dict[str, np.ndarray]:
 
 
 def isolated(near: Neighbourhood) -> np.ndarray:
-    """The tenth of patients whose 5th nearest other real patient is farthest, (patients,) bool."""
+    """The tenth of patients whose 5th nearest other real patient is farthest (equal ones by chance), (patients,) bool."""
     distance = near.attacked.per_patient(near.to_real[:, 4])
-    return distance >= np.quantile(distance, 0.9, method="higher")
+    ties = seeds.generator(near.attacked.seed, "privacy", "isolated").random(len(distance))
+    found = np.zeros(len(distance), bool)
+    found[np.lexsort((ties, -distance))[: len(distance) // 10]] = True
+    return found

@@ -54,6 +54,8 @@ LIMITS: dict[str, Limit] = {
     "exact_copies_excess": Limit(at_most=0.01),
     # A little wider, because strangers too come near now and then: two chance hits among 600 patients must not fail a release.
     "near_copies_excess": Limit(at_most=0.0125),
+    # A lower bound: more than one training patient in a thousand surely copied is memory, however large the cohort.
+    "copies_beyond_doubt": Limit(at_most=0.001),
     # Three of five pairs guessed right. The coarse bar: a mean cannot see a few leaked patients.
     "membership_auc": Limit(at_most=0.60),
     # Six times the false accusations; an epsilon of 2 would allow seven times.

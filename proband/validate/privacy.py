@@ -23,9 +23,9 @@ PARTIAL = 0.05  # more synthetic rows than this, surely, are copies or mixtures 
 
 
 def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
-    """Six findings: exact copies, near copies, and the membership attack by its AUC, its tail, the epsilon proven and the worst group.
+    """Seven findings: copies (exact, near, beyond doubt); membership by AUC, tail, epsilon proven, and in the worst group.
 
-    A seventh, `epsilon`, where the mark of the synthetic patients promises differential privacy.
+    An eighth, `epsilon`, where the mark of the synthetic patients promises differential privacy.
 
     Members are the train patients. Controls are the patients of holdout and reference, whom the synthesizer never saw; each real
     patient's distance to the other real patients calibrates its score, so no separate calibration set is spent.
@@ -42,6 +42,7 @@ def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
     return [
         _exact_finding(real, found, telling, partial),
         _near_finding(target.member, close, partial),
+        _proven_finding(target.member, close),
         *membership(trial, groups(target), isolated(near)),
         *_promises(evidence.synthetic.mark),
     ]
@@ -90,6 +91,24 @@ def _near_finding(member: np.ndarray, close: np.ndarray, partial: str) -> Findin
         why=f"{counted} against {_share(close[~member])} of the patients it never saw. {_copies_advice(excess, member)}{partial}",
         detail=_copies_detail(close, member),
         **_copies_numbers(excess, close, member),
+    )
+
+
+def _proven_finding(member: np.ndarray, close: np.ndarray) -> Finding:
+    """The lower end of the same excess: a large cohort that keeps the limit by its upper end may still surely hold copies."""
+    excess = _excess(close, member)
+    value = rounded(max(0.0, excess.low), 4)
+    proven = f"{share_of(value)} of the training patients are" if value else "No training patient is"
+    return Finding(
+        question="private",
+        name="copies_beyond_doubt",
+        title="Training patients copied, exactly or nearly, beyond doubt",
+        value=value,
+        interval=(value, value),
+        reference=0.0,
+        reference_interval=(0.0, 0.0),
+        why=f"{proven} copied beyond what chance does to patients never seen (97.5 % sure). What is more than one in a thousand, the "
+        "synthesizer has memorised.",
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 
-def rounded(value: float) -> float:
-    return round(float(value), 3) + 0.0  # no -0.0
+def rounded(value: float, digits: int = 3) -> float:
+    return round(float(value), digits) + 0.0  # no -0.0
 
 
 def rounded_all(values: np.ndarray) -> list[float]:

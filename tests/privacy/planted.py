@@ -85,3 +85,7 @@ def bootstrap(seed: int, sizes: tuple[int, int, int] = (600, 200, 200)) -> Evide
     evidence = fresh(seed, sizes)
     rows = np.random.default_rng(seed).integers(0, sizes[0], sizes[0])
     return replace(evidence, synthetic=replace(evidence.train, frame=evidence.train.frame[rows]))
+
+
+def with_synthetic(evidence: Evidence, frame: pl.DataFrame) -> Evidence:
+    return replace(evidence, synthetic=replace(evidence.synthetic, frame=frame))

@@ -11,15 +11,11 @@ from proband.privacy.copies import copies_but_one, exact_copies, near_copies
 from proband.privacy.membership import neighbourhood
 from proband.privacy.patients import Patients, attacked, gathered
 from proband.validate.findings import Evidence
-from tests.privacy.planted import NUMBERS, fresh, memoriser
+from tests.privacy.planted import NUMBERS, fresh, memoriser, with_synthetic
 
 
 def real_of(evidence: Evidence) -> Patients:
     return gathered(evidence.synthetic.frame, evidence.train, evidence.holdout, evidence.reference)
-
-
-def with_synthetic(evidence: Evidence, frame: pl.DataFrame) -> Evidence:
-    return replace(evidence, synthetic=replace(evidence.synthetic, frame=frame))
 
 
 def test_exactly_the_copied_patients_are_found() -> None:

@@ -15,7 +15,7 @@ from proband.validate.privacy import privacy
 from tests.privacy.planted import bootstrap, fresh, memoriser
 
 NAMES = [
-    *["exact_copies_excess", "near_copies_excess"],
+    *["exact_copies_excess", "near_copies_excess", "copies_beyond_doubt"],
     *["membership_auc", "membership_tpr_at_1pct", "membership_epsilon", "membership_worst_group"],
 ]
 
@@ -123,11 +123,11 @@ def test_the_report_says_nothing_about_a_single_patient() -> None:
 
 
 def test_the_roc_and_its_band_agree_under_no_leak() -> None:
-    roc = privacy(fresh(6), seed=0)[2].detail["roc"]
+    roc = privacy(fresh(6), seed=0)[3].detail["roc"]
     tpr, low, high = (np.array(roc[name]) for name in ("tpr", "band_low", "band_high"))
     assert roc["fpr"] == sorted(roc["fpr"]) and (roc["fpr"][0], roc["fpr"][-1]) == (0, 1)
     assert ((low <= tpr) & (tpr <= high)).mean() > 0.6  # pointwise 95 %, but the points hang together
-    leaky = privacy(bootstrap(6), seed=0)[2].detail["roc"]
+    leaky = privacy(bootstrap(6), seed=0)[3].detail["roc"]
     assert (np.array(leaky["tpr"]) > np.array(leaky["band_high"])).mean() > 0.7
 
 
@@ -146,7 +146,7 @@ def test_rows_of_one_patient_are_one_patient() -> None:
     findings = privacy(Evidence(*parts), seed=0)
     assert findings[0].detail["patients_train"] == 400
     assert findings[0].interval == privacy(flat, seed=0)[0].interval
-    assert findings[2].detail["patients_holdout"] == 300
+    assert findings[3].detail["patients_holdout"] == 300
     copied = Cohort(schema, pl.concat([parts[3].frame.head(390), parts[0].frame.slice(0, 4)]))
     assert privacy(Evidence(*parts[:3], copied), seed=0)[0].detail["synthetic_share_train"] == 0.01
 
