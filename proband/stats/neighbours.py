@@ -33,21 +33,22 @@ def nearest(
         return distances, rows
     centre = points.mean(axis=0)  # small norms lose fewer digits in |x|^2 + |y|^2 - 2xy
     points, queries = points - centre, queries - centre
-    squares = np.einsum("ij,ij->i", points, points)
+    # |y|^2 - 2xy orders the points of one query, since |x|^2 is the same for all of them: one matrix product gives it.
+    other = np.column_stack([points, np.einsum("ij,ij->i", points, points)]).T
+    query_of, point_of = _pairs(query_owner, point_owner)
     # Small blocks first: all of the first is sorted, and of the others only what is nearer than the k-th so far.
     ends = [0, *(end for end in (max(512, 64 * k), 2_048) if end < len(points)), *range(POINTS, len(points), POINTS), len(points)]
     for start in range(0, len(queries), QUERIES):
         block = queries[start : start + QUERIES]
-        owner = None if query_owner is None else query_owner[start : start + QUERIES]
+        doubled = np.column_stack([-2 * block, np.ones(len(block), np.float32)])
+        own = slice(*np.searchsorted(query_of, [start, start + QUERIES]))
+        own_query, own_point = query_of[own] - start, point_of[own]
         best = np.full((len(block), k), np.inf, np.float32)
         best_rows = np.full((len(block), k), -1, np.int64)
         for first, last in itertools.pairwise(ends):
-            # |y|^2 - 2xy orders the points of one query; |x|^2 is the same for all of them.
-            gap = block @ points[first:last].T
-            gap *= -2
-            gap += squares[first:last]
-            if owner is not None and point_owner is not None:
-                gap[owner[:, None] == point_owner[None, first:last]] = np.inf
+            gap = doubled @ other[:, first:last]
+            inside = (own_point >= first) & (own_point < last)
+            gap[own_query[inside], own_point[inside] - first] = np.inf
             best, best_rows = _merge(best, best_rows, gap, first)
         for column in range(k):
             found = best_rows[:, column] >= 0
@@ -56,6 +57,17 @@ def nearest(
         rows[start : start + QUERIES] = best_rows
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _pairs(query_owner: np.ndarray | None, point_owner: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Every query beside every point of the same owner, by ascending query."""
+    if query_owner is None or point_owner is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    order = np.argsort(point_owner, kind="stable")
+    low, high = (np.searchsorted(point_owner[order], query_owner, side=side) for side in ("left", "right"))
+    counts = high - low
+    query = np.repeat(np.arange(len(query_owner)), counts)
+    return query, order[np.repeat(low - (np.cumsum(counts) - counts), counts) + np.arange(len(query))]
 
 
 def _merge(best: np.ndarray, best_rows: np.ndarray, gap: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
