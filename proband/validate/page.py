@@ -125,7 +125,8 @@ def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[li
         lambda: [plates.enrichment(tail)],
         lambda: [plates.copies(details)],
     )
-    return shown, _kept(lambda: [plates.tail(tail)])
+    groups: plates.Rows = details.get("membership_worst_group", {}).get("groups", [])
+    return shown, _kept(lambda: [plates.tail(tail)], lambda: [plates.attacks(details)], lambda: [plates.exposed(groups)])
 
 
 def _kept(*makers: Callable[[], Iterable[T]]) -> list[T]:

@@ -276,6 +276,23 @@ def tail(rows: Rows) -> Grid:
     return _grid("The attack's tail in numbers", ("Most suspected", "Members among them", "Expected by chance", "p"), cells)
 
 
+def attacks(details: Mapping[str, Any]) -> Grid:
+    """Every attack by itself: the strongest one counts, and none is hidden."""
+    named = ("membership_auc", "membership_tpr_at_1pct", "membership_epsilon")
+    told = [details.get(name, {}).get("attacks", {}) for name in named]
+    cells = [(attack, *(number(one.get(attack)) for one in told)) for attack in dict.fromkeys(name for one in told for name in one)]
+    return _grid("Every attack by itself", ("Attack", "AUC", "Members recognised at 1 % false alarms", "Epsilon proven"), cells)
+
+
+def exposed(rows: Rows) -> Grid:
+    """The ensemble of all attacks and the copies, in the groups where they found most."""
+    cells = [
+        (str(row.get("group")), *_told(row, "members", "controls", "auc", "low", "high", "copies_train", "copies_holdout")) for row in rows
+    ]
+    headings = ("Group", "Training patients", "Strangers", "AUC", "At least", "At most", "Copied", "Strangers copied")
+    return _grid("Groups of patients: the attacks in each (corrected for the number of groups)", headings, cells)
+
+
 def copies(details: Mapping[str, Any]) -> Plate:
     """Share of training patients who are found again, beside that of patients never seen."""
     named = {"copied exactly": "exact_copies_excess", "copied nearly": "near_copies_excess"}
