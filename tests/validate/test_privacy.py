@@ -38,7 +38,9 @@ def test_false_alarms_are_rare_over_all_findings_together() -> None:
 
 @pytest.mark.slow
 def test_false_alarms_stay_below_five_percent() -> None:
-    alarms = sum(not all(finding.passed for finding in judged(fresh(seed), seed).values()) for seed in range(100, 200))
+    """With 1,400 patients in all; with 1,000, the luckiest of nine attacks alone breaks its limit once in ten times (docs/privacy.md)."""
+    sizes = (840, 280, 280)
+    alarms = sum(not all(finding.passed for finding in judged(fresh(seed, sizes), seed).values()) for seed in range(100, 200))
     assert alarms <= 5
 
 
