@@ -17,6 +17,7 @@ from proband.privacy.membership import ATTACKS, Neighbourhood, attack, neighbour
 from proband.privacy.patients import Patients, gathered
 from proband.stats import intervals
 from proband.validate.findings import Evidence, Finding
+from proband.validate.inference import inference
 
 LEVEL = 0.95
 LOW_RATE = 0.01  # the false-positive rate at which a recognised patient is a harm: one stranger accused in a hundred
@@ -45,6 +46,7 @@ def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
         _auc_finding(trial),
         _tail_finding(trial),
         _epsilon_finding(trial),
+        *inference(real, made, seed=seed),
         *_promises(evidence.synthetic.mark),
     ]
 
