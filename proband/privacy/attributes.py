@@ -22,7 +22,7 @@ from proband.stats.neighbours import nearest
 NEIGHBOURS = 10
 TENTHS = 10  # a number is guessed right when the guess lies in the same tenth of the real values
 COLUMNS = 20  # more are drawn down at random
-TARGET_ROWS, REAL_ROWS, SYNTHETIC_ROWS = 2_000, 10_000, 50_000  # so are rows
+TARGET_ROWS, REAL_ROWS, SYNTHETIC_ROWS = 2_000, 10_000, 30_000  # so are rows
 RECALLS = (0.01, 0.05, 0.20, 1.0)
 
 

@@ -17,7 +17,7 @@ from proband.privacy.patients import Embedding, Patients
 from proband.privacy.targets import Codes, drawn_rows, targets
 from proband.stats.neighbours import nearest
 
-TARGET_ROWS, SYNTHETIC_ROWS = 10_000, 100_000  # more are drawn down at random
+TARGET_ROWS, SYNTHETIC_ROWS = 5_000, 50_000  # more are drawn down at random
 CELLS = 20
 
 

@@ -21,7 +21,7 @@ from proband.privacy.patients import Patients
 from proband.privacy.targets import Codes, Targets, drawn_rows, targets
 
 CELLS = 20  # of a number: a description says which twentieth
-CHANCE = 0.01  # people whom a description may fit by chance, were the columns independent (they are not, so more do)
+CHANCE = 0.001  # people whom a description may fit by chance, were the columns independent (they are not, so more do)
 TREES = 5
 TARGET_ROWS, SYNTHETIC_ROWS = 20_000, 20_000  # more are drawn down at random
 

@@ -123,7 +123,7 @@ def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[li
         lambda: [plates.enrichment(tail)],
         lambda: [plates.copies(details)],
     )
-    return shown, _kept(lambda: [plates.tail(tail)])
+    return shown, _kept(lambda: [plates.tail(tail)], lambda: [plates.hidden(details["attribute_gain"]["columns"])])
 
 
 def _kept(*makers: Callable[[], Iterable[T]]) -> list[T]:

@@ -14,7 +14,16 @@ from proband.validate.limits import LIMITS
 from proband.validate.privacy import privacy
 from tests.privacy.planted import bootstrap, fresh, memoriser
 
-NAMES = ["exact_copies_excess", "near_copies_excess", "membership_auc", "membership_tpr_at_1pct", "membership_epsilon"]
+NAMES = [
+    "exact_copies_excess",
+    "near_copies_excess",
+    "membership_auc",
+    "membership_tpr_at_1pct",
+    "membership_epsilon",
+    "attribute_gain",
+    "linkage_excess",
+    "singling_out_excess",
+]
 
 
 def judged(evidence: Evidence, seed: int = 0) -> dict[str, Finding]:
