@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from proband import seeds
-from proband.privacy.patients import Embedding, Patients
-from proband.privacy.targets import Codes, drawn_rows, targets
+from proband.privacy.patients import Patients
+from proband.privacy.targets import Codes, Parts, drawn_rows, targets
 from proband.stats.neighbours import nearest
 
 NEIGHBOURS = 10
@@ -75,17 +75,15 @@ def guess(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Guesses:
         asked = np.sort(seeds.generator(seed, "privacy", "attribute columns").choice(asked, COLUMNS, replace=False)).tolist()
     if len(real.columns) < 2:
         asked = []
-    embed = Embedding(real.columns, real.frame, seed=seed)
-    wholes = [embed(real.frame, attacked.rows), embed(real.frame, others), embed(synthetic, shown)]
+    parts, names = Parts(real.columns, real.frame, seed=seed), [column.name for column in real.columns]
+    sides = (real.frame, attacked.rows), (real.frame, others), (synthetic, shown)
+    wholes = [parts(names, *side) for side in sides]
     owners = real.owner[attacked.rows], real.owner[others]
     found: dict[str, list[np.ndarray]] = {"synthetic": [], "real": [], "blind": [], "closeness": []}
     for number in asked:
         column = real.columns[number]
-        name, alone = column.name, embed.only([column.name])
-        known, people, made = (
-            whole - alone(frame, rows)
-            for whole, frame, rows in zip(wholes, (real.frame, real.frame, synthetic), (attacked.rows, others, shown), strict=True)
-        )
+        name = column.name
+        known, people, made = (whole - parts([name], *side) for whole, side in zip(wholes, sides, strict=True))
         codes = Codes(column, real.frame[name], TENTHS)
         everyone = codes(real.frame[name])
         truth = everyone[attacked.rows]

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from proband import seeds
-from proband.privacy.patients import Embedding, Patients
-from proband.privacy.targets import Codes, drawn_rows, targets
+from proband.privacy.patients import Patients
+from proband.privacy.targets import Codes, Parts, drawn_rows, targets
 from proband.stats.neighbours import nearest
 
 TARGET_ROWS, SYNTHETIC_ROWS = 5_000, 50_000  # more are drawn down at random
@@ -42,14 +42,13 @@ def link(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Links | None:
         return None
     attacked = targets(real, TARGET_ROWS, seed=seed)
     shown = drawn_rows(synthetic.height, SYNTHETIC_ROWS, seed=seed, what="linkage shown")
-    embed = Embedding(real.columns, real.frame, seed=seed)
+    parts = Parts(real.columns, real.frame, seed=seed)
     blocks = _dealt(real)
     # Equal rows have no nearest: which of them a half finds is left to chance, drawn anew for the other half.
     leads = []
     for block, names in enumerate(blocks):
-        half = embed.only(names)
         order = seeds.generator(seed, "privacy", "linkage order", block).permutation(len(shown))
-        leads.append(order[nearest(half(real.frame, attacked.rows), half(synthetic, shown[order]), 1)[1][:, 0]])
+        leads.append(order[nearest(parts(names, real.frame, attacked.rows), parts(names, synthetic, shown[order]), 1)[1][:, 0]])
     return Links(attacked.member, attacked.any_row(leads[0] == leads[1]), 1 / len(shown), blocks)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,14 +76,6 @@ class Embedding:
                 PROJECTED**0.5
             )
         self.axes = np.split(axes, np.cumsum(widths)[:-1])
-
-    def only(self, names: Collection[str]) -> Embedding:
-        """The part that some columns have in the whole: a row's vectors by disjoint sets of columns add up to its vector by all."""
-        part = copy(self)
-        kept = [number for number, column in enumerate(self.columns) if column.name in names]
-        part.columns = tuple(self.columns[number] for number in kept)
-        part.knots, part.axes = [self.knots[number] for number in kept], [self.axes[number] for number in kept]
-        return part
 
     def __call__(self, frame: pl.DataFrame, rows: np.ndarray | None = None) -> np.ndarray:
         """(rows, width) float32, at most 192 wide; all rows, or those numbered in `rows`. The frame is never copied, only a column."""

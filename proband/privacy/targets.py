@@ -1,14 +1,16 @@
-"""Who is attacked, and the values of a column as codes that can be guessed."""
+"""Who is attacked, rows as vectors column by column, and the values of a column as codes that can be guessed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from proband import seeds
-from proband.privacy.patients import Patients
+from proband.privacy.patients import PROJECTED, WIDTH, Embedding, Patients
 from proband.schema import Column
 from proband.stats.marginals import bins
 
@@ -55,6 +57,32 @@ def targets(real: Patients, most: int, *, seed: int) -> Targets:
 def drawn_rows(count: int, most: int, *, seed: int, what: str) -> np.ndarray:
     """All row numbers, or `most` of them at random, ascending."""
     return np.arange(count) if count <= most else np.sort(seeds.generator(seed, "privacy", what).choice(count, most, replace=False))
+
+
+class Parts:
+    """Rows as vectors (see `Embedding`) in which every column has a part of its own: vectors by disjoint columns add up.
+
+    Wider than 192, the axes are projected at random on 128, which keeps sums and, to about 12 %, distances.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], fit: pl.DataFrame, *, seed: int) -> None:
+        self.embeddings = {column.name: Embedding((column,), fit, seed=seed) for column in columns}
+        ends = np.cumsum([0, *(embed(fit.head(1)).shape[1] for embed in self.embeddings.values())])
+        self.places = {name: slice(*pair) for name, pair in zip(self.embeddings, pairwise(ends.tolist()), strict=True)}
+        self.width, wide = int(ends[-1]), ends[-1] > WIDTH
+        draw = seeds.generator(seed, "privacy", "parts")
+        self.axes = draw.standard_normal((self.width, PROJECTED), np.float32) / np.float32(PROJECTED**0.5) if wide else None
+
+    def __call__(self, names: Iterable[str], frame: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
+        """(rows, width) float32: the part of the columns `names`."""
+        found = np.zeros((len(rows), self.width if self.axes is None else PROJECTED), np.float32)
+        for name in names:
+            part, place = self.embeddings[name](frame, rows), self.places[name]
+            if self.axes is None:
+                found[:, place] = part
+            else:
+                found += part @ self.axes[place]
+        return found
 
 
 class Codes:

@@ -94,8 +94,8 @@ def test_all_rows_of_a_patient_are_one_target() -> None:
     assert guesses.synthetic.shape == (100, 10)
     assert guesses.real.mean() < 0.5  # a patient's second row is not among the people who give the value away
     once = guess(gathered(flat.synthetic.frame, flat.train, flat.holdout, flat.reference), flat.synthetic.frame, seed=0)
-    same = np.isclose(guesses.synthetic, once.synthetic, atol=1e-5)
-    assert same.mean() > 0.99  # the edge of a tenth may move by a row
+    moved = np.abs(guesses.synthetic - once.synthetic)
+    assert moved.mean() < 0.02  # twice as many rows move the edges of the tenths a little, and nothing else
 
 
 def test_one_column_alone_is_not_asked() -> None:
