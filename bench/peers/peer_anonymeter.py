@@ -2,7 +2,8 @@
 
     PEER/bin/python peer_anonymeter.py FOLDER --out FIGURES.json --attacks N
 
-FOLDER as for peer_synthmia.py, and blocks.json: the columns of either file to link. Controls are strangers and reference together.
+FOLDER as for peer_synthmia.py, with train.csv, holdout.csv and blocks.json, the columns of either file to link. Controls are the
+holdout and the reference together.
 """
 
 import argparse
@@ -41,11 +42,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     levels = json.loads((given.folder / "levels.json").read_text())
     parts = {}
-    for part in ("train", "strangers", "synthetic", "reference"):
+    for part in ("train", "holdout", "synthetic", "reference"):
         frame = pd.read_csv(given.folder / f"{part}.csv", dtype=dict.fromkeys(levels, "object"), keep_default_na=False)
         parts[part] = frame.astype(dict.fromkeys(levels, "object") | dict.fromkeys(frame.columns.difference(levels), "float64"))
     train, synthetic = parts["train"], parts["synthetic"]
-    control = pd.concat([parts["strangers"], parts["reference"]], ignore_index=True)
+    control = pd.concat([parts["holdout"], parts["reference"]], ignore_index=True)
     attacks = min(given.attacks, len(control), len(train))
     found: dict[str, Any] = {}
 

@@ -20,8 +20,8 @@ from synth_mia.utils import TabularPreprocessor
 
 
 def battery() -> dict[str, object]:
-    """The attacks and settings of the project's published experiments, and the defaults that are not among them."""
-    made: dict[str, object] = {f"Gen-LRA, k = {k}": attackers.GenLRA(k_nearest=k) for k in (1, 5, 10, 25, 50, 100)}
+    """The attacks and settings of the project's published experiments (of six k of Gen-LRA three), and the default of DPI."""
+    made: dict[str, object] = {f"Gen-LRA, k = {k}": attackers.GenLRA(k_nearest=k) for k in (1, 10, 100)}
     made |= {f"DPI, k = {k}": attackers.DPI(k_nearest=k) for k in (1, 5, 10, 20, 25, 50, 100)}
     others = ("DCR", "DCRDiff", "LOGAN", "DOMIAS", "MC", "LocalNeighborhood", "Classifier", "DensityEstimate")
     return made | {name: getattr(attackers, name)() for name in others}
