@@ -49,7 +49,7 @@ LIMITS: dict[str, Limit] = {
     "tstr_calibration_slope": Limit(at_least=-0.35, over_reference=True),
     # Already a lower bound over all groups: the same 5 points, lost in some group beyond doubt.
     "subgroup_auroc_gap": Limit(at_most=0.05),
-    # -- private -- (membership and copies; docs/privacy.md has the sizes they need)
+    # -- private -- (docs/privacy.md and docs/inference.md have the sizes they need)
     # Upper ends: more than one training patient in a hundred copied must be excluded. No copy among 370 patients does that.
     "exact_copies_excess": Limit(at_most=0.01),
     # A little wider, because strangers too come near now and then: two chance hits among 600 patients must not fail a release.
@@ -64,4 +64,9 @@ LIMITS: dict[str, Limit] = {
     "membership_epsilon": Limit(at_most=0.5),
     # Already a lower bound, corrected for all groups: the same three of five pairs, in some group beyond doubt.
     "membership_worst_group": Limit(at_most=0.60),
+    # Upper ends, as for copies, beyond what strangers suffer from the same table: for one training patient in twenty a value, a link
+    # or a description that only their own record can have given. Wide enough for the noise of 400 patients never seen.
+    "attribute_gain": Limit(at_most=0.05),
+    "linkage_excess": Limit(at_most=0.05),
+    "singling_out_excess": Limit(at_most=0.05),
 }

@@ -126,7 +126,13 @@ def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[li
         lambda: [plates.copies(details)],
     )
     groups: plates.Rows = details.get("membership_worst_group", {}).get("groups", [])
-    return shown, _kept(lambda: [plates.tail(tail)], lambda: [plates.attacks(details)], lambda: [plates.exposed(groups)])
+    tables = (
+        lambda: [plates.tail(tail)],
+        lambda: [plates.attacks(details)],
+        lambda: [plates.exposed(groups)],
+        lambda: [plates.hidden(details["attribute_gain"]["columns"])],
+    )
+    return shown, _kept(*tables)
 
 
 def _kept(*makers: Callable[[], Iterable[T]]) -> list[T]:

@@ -295,7 +295,12 @@ def exposed(rows: Rows) -> Grid:
 
 def copies(details: Mapping[str, Any]) -> Plate:
     """Share of training patients who are found again, beside that of patients never seen."""
-    named = {"copied exactly": "exact_copies_excess", "copied nearly": "near_copies_excess"}
+    named = {
+        "copied exactly": "exact_copies_excess",
+        "copied nearly": "near_copies_excess",
+        "linked across two files": "linkage_excess",
+        "singled out by a description": "singling_out_excess",
+    }
     rows = [
         (title, details[name]["synthetic_share_holdout"], details[name]["synthetic_share_train"])
         for title, name in named.items()
@@ -308,9 +313,16 @@ def copies(details: Mapping[str, Any]) -> Plate:
     )
     return Plate(
         "Who is found among the synthetic patients?",
-        "Share of patients never seen (circle) and of training patients (diamond) who are copied. Only the excess is a leak.",
+        "Share of patients never seen (circle) and of training patients (diamond) who are found. Only the excess is a leak.",
         Markup(pictures.beside("copies", rows, f"Copies. {listed}.")),
     )
+
+
+def hidden(rows: Rows) -> Grid:
+    """How often every hidden value is told right, from the synthetic table and from other people's records."""
+    figures = ("members", "members_from_others", "controls", "controls_from_others", "gain", "p")
+    headings = ("Hidden column", "Training patients", "… from other people", "Never seen", "… from other people", "Gain", "p")
+    return _grid("How often a hidden value is told right", headings, [(str(row["name"]), *_told(row, *figures)) for row in rows])
 
 
 def _grid(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:

@@ -16,6 +16,7 @@ from proband.privacy.origin import Origin, origin
 from proband.privacy.patients import Patients, attacked, gathered
 from proband.stats import intervals
 from proband.validate.findings import Evidence, Finding
+from proband.validate.inference import inference
 from proband.validate.membership import LEVEL, Trial, membership
 from proband.validate.rounding import rounded, share_of
 
@@ -23,9 +24,9 @@ PARTIAL = 0.05  # more synthetic rows than this, surely, are copies or mixtures 
 
 
 def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
-    """Seven findings: copies (exact, near, beyond doubt); membership by AUC, tail, epsilon proven, and in the worst group.
+    """Ten findings: copies (exact, near, beyond doubt); membership by AUC, tail, epsilon proven, and in the worst group; inference.
 
-    An eighth, `epsilon`, where the mark of the synthetic patients promises differential privacy.
+    Another, `epsilon`, where the mark of the synthetic patients promises differential privacy.
 
     Members are the train patients. Controls are the patients of holdout and reference, whom the synthesizer never saw; each real
     patient's distance to the other real patients calibrates its score, so no separate calibration set is spent.
@@ -44,6 +45,7 @@ def privacy(evidence: Evidence, *, seed: int) -> list[Finding]:
         _near_finding(target.member, close, partial),
         _proven_finding(target.member, close),
         *membership(trial, groups(target), isolated(near)),
+        *inference(real, made, seed=seed),
         *_promises(evidence.synthetic.mark),
     ]
 

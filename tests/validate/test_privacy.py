@@ -17,6 +17,7 @@ from tests.privacy.planted import bootstrap, fresh, memoriser
 NAMES = [
     *["exact_copies_excess", "near_copies_excess", "copies_beyond_doubt"],
     *["membership_auc", "membership_tpr_at_1pct", "membership_epsilon", "membership_worst_group"],
+    *["attribute_gain", "linkage_excess", "singling_out_excess"],
 ]
 
 
