@@ -9,6 +9,7 @@ epsilon as long as that is read off below that order, which `furthest` sees to.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 from proband.errors import InputError, Unavailable
 
 LEAST_DELTA = 1e-12  # that a guarantee or a ledger may have
-_FIRST = (1.02, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5)  # orders; then whole ones, each a seventh above the last
-_QUIETEST, _LOUDEST = 0.3, 1e7  # noise multipliers that are tried
+_FIRST = (1.05, 1.25, 1.5, 2.0, 2.5, 3.0)  # orders; then whole ones, each a seventh above the last. Broken ones are slow
+_QUIETEST, _LOUDEST = 0.3, 1e6  # noise multipliers that are tried
 
 
 def furthest(rho: float) -> float:
@@ -40,6 +41,7 @@ def rho_of_course(noise: float, rate: float, steps: int, *, up_to: float) -> flo
     return float((chord / ((between - 1) * between)).max())
 
 
+@cache
 def noise_for(rho: float, rate: float, steps: int) -> float:
     """The least noise, in units of what one patient can add, at which `steps` sums cost at most `rho`."""
     quiet, loud = _QUIETEST, _LOUDEST
@@ -47,7 +49,10 @@ def noise_for(rho: float, rate: float, steps: int) -> float:
         raise InputError(
             f"No noise makes {steps} looks at a share of {rate:.3g} of the patients cost rho = {rho:.3g}. Take a larger epsilon."
         )
-    while loud / quiet > 1.0005:
+    guess = max(1.0, rate * math.sqrt(steps / (2 * rho)))  # what much noise costs
+    for tried in (1.5 * guess, 0.8 * guess):
+        quiet, loud = (tried, loud) if rho_of_course(tried, rate, steps, up_to=furthest(rho)) > rho else (quiet, tried)
+    while loud / quiet > 1.001:
         middle = math.sqrt(quiet * loud)
         quiet, loud = (middle, loud) if rho_of_course(middle, rate, steps, up_to=furthest(rho)) > rho else (quiet, middle)
     return loud

@@ -18,11 +18,12 @@ import polars as pl
 from scipy import stats
 
 from proband.cohort import Cohort
+from proband.privacy.accountant import noise_for
 from proband.privacy.budget import GRID, Budget, Spend, deviation
 
 #: A private fit: patients and a budget in, whatever leaves out, as bytes.
 Fit = Callable[[Cohort, Budget], bytes]
-DRAWS, CHOICES = 20_000, 600
+DRAWS, CHOICES, PATIENTS = 20_000, 600, 1_000
 CERTAIN = 1e-9  # the chance that sound noise is called too narrow
 
 
@@ -184,7 +185,7 @@ def _neighbours(cohort: Cohort, most: int) -> Iterator[tuple[str, int, Cohort]]:
 
 
 def noise(make: Callable[[float], Budget], *, rho: float = 0.02) -> list[Breach]:
-    """Whether the noise of a budget's counts, and its choices, are as uncertain as their price; sound ones fail once in a billion."""
+    """Whether a budget's counts, choices, sums and samples are as uncertain as their price; sound ones fail once in a billion."""
     budget = make(1.0)
     drawn = budget.counts(np.zeros(DRAWS, int), rho=rho, what="noise").astype(float)
     least = stats.chi2.ppf(CERTAIN, DRAWS) / DRAWS
@@ -201,4 +202,24 @@ def noise(make: Callable[[float], Budget], *, rho: float = 0.02) -> list[Breach]
         missed, expected = sum(first != 0 for first in chosen), others / (np.e + others)
         if stats.binom.cdf(missed, CHOICES, expected) < CERTAIN:
             found.append(Breach("noise", f"of {CHOICES} choices at rho {price:g}, {missed} missed the best, and {expected:.0%} should"))
+    return found + noise_of_sums(make, rho=rho)
+
+
+def noise_of_sums(make: Callable[[float], Budget], *, rho: float = 0.02) -> list[Breach]:
+    """The part of `noise` that is about sums over samples, and about who is in them."""
+    rate = 0.1
+    course = make(1.0).course(patients=0, rate=rate, steps=1, rho=rho, what="noise")
+    course.sample()
+    width = float(np.mean((course.sum(np.zeros((0, DRAWS))) / noise_for(rho, rate, 1)) ** 2))
+    narrow = width < stats.chi2.ppf(CERTAIN, DRAWS) / DRAWS
+    found = [Breach("noise", f"sums have {width:.2f} of the variance that they were charged for")] if narrow else []
+    course = make(1.0).course(patients=PATIENTS, rate=rate, steps=1, rho=rho, what="samples")
+    sizes = np.array([len(course.sample()) for _ in range(CHOICES)])
+    if stats.binom.sf(sizes.sum(), PATIENTS * CHOICES, rate) < CERTAIN:
+        found.append(Breach("noise", f"a sample at rate {rate} has {sizes.mean() / PATIENTS:.3f} of the patients"))
+    spread, own = float(((sizes - PATIENTS * rate) ** 2).sum()), PATIENTS * rate * (1 - rate)
+    if stats.chi2.cdf(spread / own, CHOICES) < CERTAIN:
+        found.append(
+            Breach("noise", "samples are more alike in size than the coins of single patients would make them, as when rows are shuffled")
+        )
     return found

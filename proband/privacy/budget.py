@@ -18,6 +18,7 @@ from proband.errors import InputError, ProbandError, Unavailable
 from proband.privacy.accountant import noise_for
 
 GRID = 2**20  # steps of a sum's grid in the length of what one patient may add
+SLACK = 1e-3  # of that length, left free: the last bits of a patient's vector hang on who else is in the batch
 
 
 class Spend(NamedTuple):
@@ -131,7 +132,7 @@ class Course:
         if not bool((np.einsum("pv,pv->p", vectors, vectors, dtype=float) <= 1 + 1e-5).all()):  # NaN is caught too
             raise ProbandError(f"Fault in proband: in {self.what} a patient adds more than was declared.")
         self.left, self._picked = self.left - 1, None
-        total = (vectors * ((1 - 1e-5) * GRID)).astype(np.int64).sum(0)
+        total = (vectors * ((1 - SLACK) * GRID)).astype(np.int64).sum(0)
         return self.budget._noisy(total, self.noise, self.what) / GRID
 
 

@@ -30,15 +30,15 @@ from proband.synthesizers.marginals import cells
 
 #: What the budget goes to: how many patients there are, the columns' ranges and levels, the discriminator.
 SHARES = {"patients": 0.01, "ranges": 0.14, "discriminator": 0.85}
-STEPS = 600
-BATCH = 128  # patients in a sum, in the mean
-MOST_RATE = 0.5
+STEPS = 300
+BATCH = 256  # patients in a sum, in the mean
+MOST_RATE = 0.2
 FAKES = 256
-CELLS = 8  # of a column, at most
+CELLS = 5  # of a column, at most; more are drowned in the noise at epsilon 1
 FEATURES = 1024
 CLIP = 1.0
 FORGET = 0.3  # of what the discriminator knows, in a round: what it believes is mostly noise, and the generator changes
-RATES = (0.1, 1e-3)
+RATES = (0.1, 3e-3)  # Adam's, of the discriminator and the generator
 SIZES = {"latent": 32, "width": 128, "blocks": 2}
 
 
