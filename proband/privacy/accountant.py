@@ -17,7 +17,8 @@ import numpy as np
 from proband.errors import InputError, Unavailable
 
 LEAST_DELTA = 1e-12  # that a guarantee or a ledger may have
-_FIRST = (1.05, 1.25, 1.5, 2.0, 2.5, 3.0)  # orders; then whole ones, each a seventh above the last. Broken ones are slow
+_FIRST = (1.03, 1.08, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)  # orders; then whole ones, each a seventh above the last. Broken ones are slow
+_HIGHEST = 1000.0  # order that opacus has binomial coefficients for
 _QUIETEST, _LOUDEST = 0.3, 1e6  # noise multipliers that are tried
 
 
