@@ -173,7 +173,7 @@ def make(
     if name != "auto":
         return make_by_name(name, minutes=minutes, epsilon=epsilon, delta=delta)
     if epsilon is not None:
-        raise InputError("auto fits several synthesizers and looks at each: no epsilon covers that. Use the synthesizer marginals.")
+        raise InputError("auto fits several synthesizers and looks at each: no epsilon covers that. Use the synthesizer marginals or duel.")
     from proband.compare import Auto
 
     return Auto(policy=policy, target=target, minutes=minutes)

@@ -215,7 +215,11 @@ class DuelGAN:
         schema = validated(stored.config["schema"], "The model's schema")
         encoder = TableEncoder.restored(schema, stored.config["encoder"], under("encoder.", stored.arrays))
         config, cell, private = stored.config, stored.arrays["cell"], None
-        if cell.shape != (sum(field.levels for field in encoder.fields),) or cell.dtype.kind != "i" or cell.min() < 0:
+        if (
+            cell.shape != (sum(field.levels for field in encoder.fields),)
+            or cell.dtype.kind != "i"
+            or not 0 <= cell.min() <= cell.max() < len(cell)
+        ):
             raise ValueError("the cells do not fit the table")
         if "epsilon" in config:
             model = cls(epsilon=config["epsilon"], delta=config["delta"])

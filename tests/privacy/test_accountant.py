@@ -12,7 +12,8 @@ from proband.privacy.budget import epsilon_of, rho_of
 
 
 def test_without_sampling_it_is_the_gaussian_of_every_textbook():
-    assert rho_of_course(5.0, 1.0, 4, up_to=20) == pytest.approx(4 / (2 * 5.0**2), rel=0.035)
+    """Orders are some way apart, and what lies between is taken by a chord: that costs up to 3 %."""
+    assert 0.08 <= rho_of_course(5.0, 1.0, 4, up_to=20) == pytest.approx(4 / (2 * 5.0**2), rel=0.035)
 
 
 def divergence(noise, rate, order):
@@ -51,10 +52,10 @@ def test_epsilon_is_read_off_below_the_furthest_order(epsilon, delta):
         return (rho * orders - (np.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)).min()
 
     below = read(1 + np.geomspace(1e-4, furthest(rho) - 1, 20_000))
-    assert below == pytest.approx(max(below, epsilon_of(rho, delta)), rel=1e-3)
+    assert epsilon_of(rho, delta) == pytest.approx(below, rel=2e-3)
     assert read(1 + np.geomspace(1e-4, 1e6, 40_000)) == pytest.approx(below, rel=1e-3)
 
 
 def test_less_than_can_be_accounted_for_is_refused():
     with pytest.raises(InputError, match="larger epsilon"):
-        noise_for(1e-5, 0.5, 10_000)
+        noise_for(2e-5, 0.1, 10)
