@@ -128,6 +128,12 @@ class DuelGAN:
         return list(private.spends) if private else []
 
     @property
+    def patients(self) -> int | None:
+        """Under epsilon, about how many patients it learned from: the exact number is nobody's to know."""
+        private = self._learned.private
+        return round(private.total) if private else None
+
+    @property
     def _learned(self) -> _Fitted:
         if self._fitted is None:
             raise InputError("This DuelGAN has not learned anything yet. Call fit(cohort, seed=...) first, or load a saved model.")
