@@ -46,10 +46,8 @@ def rho_of_course(noise: float, rate: float, steps: int, *, up_to: float) -> flo
 def noise_for(rho: float, rate: float, steps: int) -> float:
     """The least noise, in units of what one patient can add, at which `steps` sums cost at most `rho`."""
     quiet, loud = _QUIETEST, _LOUDEST
-    if not (rho > 0 and 0 < rate <= 1 and steps >= 1) or rho_of_course(loud, rate, steps, up_to=furthest(rho)) > rho:
-        raise InputError(
-            f"No noise makes {steps} looks at a share of {rate:.3g} of the patients cost rho = {rho:.3g}. Take a larger epsilon."
-        )
+    if furthest(rho) > _HIGHEST:
+        raise InputError(f"rho = {rho:.3g} is less than can be accounted for in sums over samples. Take a larger epsilon, such as 1.")
     guess = max(1.0, rate * math.sqrt(steps / (2 * rho)))  # what much noise costs
     for tried in (1.5 * guess, 0.8 * guess):
         quiet, loud = (tried, loud) if rho_of_course(tried, rate, steps, up_to=furthest(rho)) > rho else (quiet, tried)
