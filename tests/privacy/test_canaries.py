@@ -35,8 +35,8 @@ class Loud(Budget):
 
 
 def sums(cohort, budget):
-    course = budget.course(patients=len(cohort), rate=0.1, steps=30, rho=budget.rho, what="sums")
-    for _ in range(30):
+    course = budget.course(patients=len(cohort), rate=0.1, steps=100, rho=budget.rho, what="sums")
+    for _ in range(100):
         course.sum(np.zeros((len(course.sample()), 600)))
 
 
@@ -54,7 +54,7 @@ def test_sound_noise_stays_below_its_claim_and_the_attack_is_not_blind(nobody, e
     # A bound above the claim would be a fault in one run of twenty if it were tight; it is a third of the claim and less.
     assert found.epsilon <= epsilon
     if epsilon == 8:
-        assert found.epsilon >= 0.8  # 1.2 where it was tried
+        assert found.epsilon >= 0.9  # 1.4 to 2.0 in six runs: 178 of 200 guesses right, give or take 5, and .9 takes 153
 
 
 def test_no_noise_is_found_out(nobody):
