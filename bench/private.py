@@ -21,7 +21,7 @@ from tables import PRIVATE, head, judged, parts, run, schema_of
 import proband
 from proband.validate.evidence import gather
 
-TOOLS = [*PRIVATE, "mostly"]
+OURS, TOOLS = ["marginals", "duel"], [*PRIVATE, "mostly"]
 SHOWN = {
     "fit s": "fit_s", "sample s": "sample_s", "peak MB": "peak_mb", "AUROC": "tstr",
     "TSTR/TRTR": "tstr_ratio", "mean of targets": "tstr_targets",
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the parts and the tables here")
     parser.add_argument("--hours", type=float, default=0.5, help="the most that one tool may take on one set")
     given = parser.parse_args()
-    tools = [f"{tool}-{epsilon}" for epsilon in given.epsilons for tool in ["marginals", *(given.tools or (TOOLS if given.peers else ()))]]
+    tools = [f"{tool}-{epsilon}" for epsilon in given.epsilons for tool in [*OURS, *(given.tools or (TOOLS if given.peers else ()))]]
     with contextlib.ExitStack() as stack:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in given.sets:

@@ -98,7 +98,7 @@ def synthesize(
     _, cost = measure(lambda: model.fit(train, seed=seed, on_step=on_step))
     step(1, 1, "cost of the fit", {"s": cost.seconds, "MB": cost.peak_mb or 0.0, "Wh": cost.watt_hours})
     step(0, 1, "sample", {})
-    size = getattr(model, "patients", cohort.frame.height)  # a private model gives the number it learned from with noise
+    size = getattr(model, "patients", None) or cohort.frame.height  # a private model gives the number it learned from with noise
     synthetic = model.sample(size if n is None else n, seed=seed)
     step(1, 1, "sample", {})
 
@@ -173,7 +173,7 @@ def make(
     if name != "auto":
         return make_by_name(name, minutes=minutes, epsilon=epsilon, delta=delta)
     if epsilon is not None:
-        raise InputError("auto fits several synthesizers and looks at each: no epsilon covers that. Use the synthesizer marginals.")
+        raise InputError("auto fits several synthesizers and looks at each: no epsilon covers that. Use the synthesizer marginals or duel.")
     from proband.compare import Auto
 
     return Auto(policy=policy, target=target, minutes=minutes)

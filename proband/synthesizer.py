@@ -94,7 +94,7 @@ def timed(name: str) -> bool:
 
 
 def private(name: str) -> bool:
-    """Whether the synthesizer called `name` can give differential privacy."""
+    """Whether the synthesizer called `name` has the dial `epsilon`; TableGAN has it to say why it cannot be turned."""
     return "epsilon" in inspect.signature(find(name)).parameters
 
 
@@ -116,7 +116,7 @@ def make(name: str | None = None, *, minutes: float | None = None, epsilon: floa
         if not private(name):
             raise InputError(
                 f"Synthesizer {name!r} cannot keep epsilon = {epsilon!r}: it learns from patients without noise, and what stops it or "
-                "chooses for it reads them too. Use the synthesizer marginals, or leave epsilon out."
+                "chooses for it reads them too. Use the synthesizer marginals or duel, or leave epsilon out."
             )
         dials |= {"epsilon": epsilon} | ({} if delta is None else {"delta": delta})
     return chosen(**dials)

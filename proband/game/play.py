@@ -62,7 +62,7 @@ def play(
     ema: float = 0.995,
     held_out: Pairs | None = None,
     look_every: int = 50,
-    private: bool = False,
+    private: int | None = None,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> nn.Module:
     """Play `steps` rounds and return the generator whose weights are averaged over the rounds.
@@ -71,7 +71,8 @@ def play(
     ema         share of the averaged weights that survives a round (fewer in the first rounds)
     held_out    pairs that no turn sees: every `look_every` rounds the discriminator's success on them, against the averaged
                 generator, is added to `game.history`
-    private     the generator's move is told only how many fakes to make: a move that reads real examples would leak them
+    private     how many fakes to make, and all that the generator's move is told: one that reads real examples, or how many were in
+                a chance sample, would leak them
     on_step     called after every round with (round, rounds, "game", figures); what it raises ends the game
 
     A non-finite loss or gradient sends both players back to the last look with half the step size; ProbandError after the
@@ -86,7 +87,7 @@ def play(
         for step, pairs in zip(range(1, steps + 1), batches, strict=False):
             pace = 0.5**rollbacks * (0.55 + 0.45 * math.cos(math.pi * step / steps))
             judge_loss = _descend(judge_turn(game, pairs, rng), judge_steps, rates[0] * pace)
-            forge_loss = _descend(forge_turn(game, len(pairs.real) if private else pairs, rng), forge_steps, rates[1] * pace)
+            forge_loss = _descend(forge_turn(game, pairs if private is None else private, rng), forge_steps, rates[1] * pace)
             if not math.isfinite(judge_loss + forge_loss):
                 rollbacks += 1
                 if rollbacks > ROLLBACKS:

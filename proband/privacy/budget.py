@@ -1,19 +1,24 @@
-"""A budget of differential privacy, and the only two ways to spend it: noisy counts, and a noisy choice.
+"""A budget of differential privacy, and the only three ways to spend it: noisy counts, a noisy choice, noisy sums over chance samples.
 
 The unit is the patient: neighbouring cohorts differ by all rows of one. Loss is counted in rho (zero-concentrated differential
 privacy; Bun and Steinke, TCC 2016), which adds up over steps that look at each other's answers. Counts have exact noise (discrete
-Gaussian; Canonne, Kamath and Steinke, NeurIPS 2020), choices Gumbel noise; both are OpenDP's, seeded by the operating
-system: no seed of ours brings it back.
+Gaussian; Canonne, Kamath and Steinke, NeurIPS 2020), as do sums, on a fine grid; choices have Gumbel noise. All is OpenDP's, seeded by
+the operating system: no seed of ours brings it back.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from proband.errors import InputError, ProbandError, Unavailable
+from proband.privacy.accountant import noise_for
+
+GRID = 2**20  # steps of a sum's grid in the length of what one patient may add
+SLACK = 1e-3  # of that length, left free: the last bits of a patient's vector hang on who else is in the batch
 
 
 class Spend(NamedTuple):
@@ -72,6 +77,23 @@ class Budget:
         self._confirm(mechanism.map(sensitivity), rho, what)
         return [int(place) for place in mechanism(scores.tolist())]
 
+    def course(self, *, patients: int, rate: float, steps: int, rho: float, what: str) -> Course:
+        """`steps` sums of vectors over samples in which each of `patients` is with chance `rate`, bought together. A vector has length 1
+        at most. `rate` and `steps` may rest on noisy answers, not on patients."""
+        self._spend(Spend(what, rho, 1.0))
+        return Course(self, patients, rate, steps, noise_for(rho, rate, steps), what)
+
+    def _coins(self, patients: int, rate: float) -> np.ndarray:
+        """(patients,) True with chance `rate`, each by 64 bits of the operating system."""
+        return np.frombuffer(os.urandom(8 * patients), np.uint64) < np.uint64(min(int(rate * 2.0**64), 2**64 - 1))
+
+    def _noisy(self, total: np.ndarray, noise: float, what: str) -> np.ndarray:
+        dp = opendp()
+        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
+        mechanism = dp.m.make_gaussian(*space, scale=noise * GRID)
+        self._confirm(mechanism.map(float(GRID)), 0.5 / noise**2, what)
+        return np.array(mechanism(total.tolist()), np.int64)
+
     def _spend(self, spend: Spend) -> None:
         if not (math.isfinite(spend.rho) and spend.rho > 0 and math.isfinite(spend.sensitivity) and spend.sensitivity > 0):
             raise ProbandError(f"Fault in proband: {spend.what} was asked at rho {spend.rho} and sensitivity {spend.sensitivity}.")
@@ -82,6 +104,36 @@ class Budget:
     def _confirm(self, cost: float, rho: float, what: str) -> None:
         if not 0 < cost <= rho * (1 + 1e-6):
             raise ProbandError(f"Fault in proband: the noise for {what} costs rho {cost:.3g}, and {rho:.3g} was charged.")
+
+
+class Course:
+    """Noisy sums over chance samples (Abadi et al., CCS 2016), made by `Budget.course`: `sample`, then `sum`, as often as was paid for.
+
+    noise   standard deviation of each sum, in units of what one patient can add
+    """
+
+    def __init__(self, budget: Budget, patients: int, rate: float, steps: int, noise: float, what: str) -> None:
+        self.budget, self.patients, self.rate, self.left, self.noise, self.what = budget, patients, rate, steps, noise, what
+        self._picked: int | None = None
+
+    def sample(self) -> np.ndarray:
+        """The places of the patients in the next sum. How many they are is nobody's to know: divide by the expected number."""
+        places = np.flatnonzero(self.budget._coins(self.patients, self.rate))
+        self._picked = len(places)
+        return places
+
+    def sum(self, vectors: np.ndarray) -> np.ndarray:
+        """(values,) the sum of `vectors` (patients in the sample, values), none longer than 1, with noise.
+
+        Values are cut to a grid, toward 0: sums of whole numbers are exact, and so is their noise.
+        """
+        if self.left < 1 or self._picked is None or len(vectors) != self._picked:
+            raise ProbandError(f"Fault in proband: {self.what} asks for a sum that no sample was drawn for, or that was not paid for.")
+        if not bool((np.einsum("pv,pv->p", vectors, vectors, dtype=float) <= 1 + 1e-5).all()):  # NaN is caught too
+            raise ProbandError(f"Fault in proband: in {self.what} a patient adds more than was declared.")
+        self.left, self._picked = self.left - 1, None
+        total = (vectors * ((1 - SLACK) * GRID)).astype(np.int64).sum(0)
+        return self.budget._noisy(total, self.noise, self.what) / GRID
 
 
 def deviation(rho: float, sensitivity: float = 1.0) -> float:

@@ -102,7 +102,7 @@ class PrivateMarginals:
         """`n` synthetic patients; every one keeps the schema's rules and satisfies `where`."""
         learned = self._learned
         encoder, fields = learned.encoder, learned.encoder.fields
-        within = _within(fields, learned.cell)
+        inside = within(fields, learned.cell)
         ends = np.concatenate([[0], np.cumsum([field.levels for field in fields])])
         conditional = isinstance(where, str) and where.strip()
         first = encoder.reads(rules.columns(where, encoder.schema.table)) if where and conditional else frozenset()
@@ -110,7 +110,7 @@ class PrivateMarginals:
         def propose(field: int, tokens: np.ndarray, latent: np.ndarray | None) -> np.ndarray:
             assert latent is not None
             part = slice(ends[field], ends[field + 1])
-            return learned.chances[np.ix_(latent[:, 0], learned.cell[part])] * within[part]
+            return learned.chances[np.ix_(latent[:, 0], learned.cell[part])] * inside[part]
 
         frame = draw(
             encoder,
@@ -263,7 +263,7 @@ def cells(field: Field, most: int) -> np.ndarray:
     return np.concatenate([[0], 1 + place])
 
 
-def _within(fields: tuple[Field, ...], cell: np.ndarray) -> np.ndarray:
+def within(fields: tuple[Field, ...], cell: np.ndarray) -> np.ndarray:
     """(levels of all fields,) the share of each token in its cell."""
     counts = np.concatenate([field.counts for field in fields]).astype(float)
     whole, tokens = np.bincount(cell, counts), np.bincount(cell)

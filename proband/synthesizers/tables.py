@@ -75,7 +75,21 @@ class TableGAN:
 
     name: ClassVar[str] = "gan"
 
-    def __init__(self, *, minutes: float = 1.0, select: bool = True, duel: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        minutes: float = 1.0,
+        select: bool = True,
+        duel: bool = False,
+        epsilon: float | None = None,
+        delta: float | None = None,
+    ) -> None:
+        if epsilon is not None or delta is not None:
+            raise InputError(
+                f"TableGAN cannot keep epsilon = {epsilon!r}: its critic chooses rows by what it knows of real patients, and what is kept "
+                "and when it stops is decided by looking at others. None of that is paid for. Use PrivateMarginals (marginals), or "
+                "DuelGAN (duel), whose discriminator meets patients through noise alone."
+            )
         if not 0 < minutes <= 100_000:
             raise InputError(f"minutes = {minutes!r} is not a training time. Give a number above 0, such as 2.")
         self.minutes, self.select, self.duel = minutes, select, duel

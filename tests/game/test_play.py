@@ -106,9 +106,9 @@ def test_a_private_generator_is_told_only_a_count():
         judge_turn=judge_turn,
         forge_turn=spy,
         rng=rng,
-        private=True,
+        private=24,
     )
-    assert seen == [16, 16, 16]
+    assert seen == [24, 24, 24]
 
 
 def test_same_seed_same_weights_and_the_global_generator_is_left_alone():

@@ -8,6 +8,7 @@ import pytest
 from proband.contract import Breach, check, checks, conditions_for
 from proband.synthesizer import Synthesizer, names, timed
 from proband.synthesizer import make as build
+from proband.synthesizers import private_duel
 from proband.synthesizers.baselines import IndependentColumns
 
 
@@ -22,6 +23,13 @@ def test_ours_keep_the_contract(name, cohort):
         cohort = replace(cohort, schema=cohort.schema.model_copy(update={"public": True}))
     # Rejection makes a hundred patients for each that satisfies an equality on a number: fewer are asked for.
     check(lambda: make(name), cohort, n=20 if name == "diffusion" else 60)
+
+
+def test_a_private_duel_keeps_the_contract(cohort, monkeypatch):
+    for name, value in (("STEPS", 20), ("FEATURES", 64), ("FAKES", 64)):
+        monkeypatch.setattr(private_duel, name, value)
+    cohort = replace(cohort, schema=cohort.schema.model_copy(update={"public": True}))
+    check(lambda: build("duel", epsilon=50), cohort, n=60)
 
 
 def test_conditions_cover_equalities_ranges_missing_and_conjunctions(cohort):

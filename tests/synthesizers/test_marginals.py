@@ -105,7 +105,7 @@ def test_a_cell_is_missing_a_run_of_numbers_or_frequent_levels(fitted):
     assert cells(fields["died"], 5).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["gan", "forest", "duel", "copula"])
+@pytest.mark.parametrize("name", ["gan", "forest", "copula"])
 def test_epsilon_is_refused_where_patients_are_read_without_noise(name):
     with pytest.raises(InputError, match="cannot keep epsilon"):
         make(name, epsilon=1)
