@@ -97,7 +97,7 @@ class Attacked:
 def attacked(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Attacked:
     """Every real patient, or a random draw of patients with about 20,000 rows in all."""
     draw = seeds.generator(seed, "privacy", "patients")
-    patients = _drawn_patients(real, draw)
+    patients = drawn_patients(real, QUERY_ROWS, draw)
     position = np.full(len(real.member), -1)
     position[patients] = np.arange(len(patients))
     row = np.flatnonzero(position[real.owner] >= 0)
@@ -120,10 +120,10 @@ def attacked(real: Patients, synthetic: pl.DataFrame, *, seed: int) -> Attacked:
     )
 
 
-def _drawn_patients(real: Patients, draw: np.random.Generator) -> np.ndarray:
-    """All patients, or as many members as controls (more of one where the other runs short) with about QUERY_ROWS rows in all."""
-    count = int(QUERY_ROWS * len(real.member) / len(real.owner))
-    if len(real.member) <= max(count, 2):
+def drawn_patients(real: Patients, most: int, draw: np.random.Generator) -> np.ndarray:
+    """Numbers of all patients, or of as many members as controls (more of one where the other runs short) with about `most` rows in all."""
+    count = max(2, int(most * len(real.member) / len(real.owner)))
+    if len(real.member) <= count:
         return np.arange(len(real.member))
     members, controls = np.flatnonzero(real.member), np.flatnonzero(~real.member)
     take_controls = min(len(controls), max(count // 2, count - len(members)))

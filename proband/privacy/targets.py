@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from proband import seeds
-from proband.privacy.patients import PROJECTED, WIDTH, Embedding, Patients
+from proband.privacy.patients import PROJECTED, WIDTH, Embedding, Patients, drawn, drawn_patients
 from proband.schema import Column
 from proband.stats.marginals import bins
 
@@ -40,14 +40,7 @@ class Targets:
 
 def targets(real: Patients, most: int, *, seed: int) -> Targets:
     """Patients with about `most` rows in all, drawn without a look at their records: under no leak members and controls are alike."""
-    draw = seeds.generator(seed, "privacy", "targets")
-    count = max(2, int(most * len(real.member) / len(real.owner)))
-    chosen = np.arange(len(real.member))
-    if len(chosen) > count:
-        members, controls = np.flatnonzero(real.member), np.flatnonzero(~real.member)
-        fewer = min(len(controls), max(count // 2, count - len(members)))
-        drawn = [draw.choice(members, min(len(members), count - fewer), replace=False), draw.choice(controls, fewer, replace=False)]
-        chosen = np.sort(np.concatenate(drawn))
+    chosen = drawn_patients(real, most, seeds.generator(seed, "privacy", "targets"))
     position = np.full(len(real.member), -1)
     position[chosen] = np.arange(len(chosen))
     rows = np.flatnonzero(position[real.owner] >= 0)
@@ -56,7 +49,7 @@ def targets(real: Patients, most: int, *, seed: int) -> Targets:
 
 def drawn_rows(count: int, most: int, *, seed: int, what: str) -> np.ndarray:
     """All row numbers, or `most` of them at random, ascending."""
-    return np.arange(count) if count <= most else np.sort(seeds.generator(seed, "privacy", what).choice(count, most, replace=False))
+    return drawn(count, most, seeds.generator(seed, "privacy", what))
 
 
 class Parts:
