@@ -34,7 +34,7 @@ def test_a_copier_of_some_is_seen():
     found = attacked_by(copier(0.4))
     assert len(found.score) == 100 and found.member.sum() == 50
     assert found.auc.low > 0.5
-    assert found.auc.value == pytest.approx(0.7, abs=0.12)  # 40 % are surely copied, the others are a guess: .7, error .045
+    assert found.auc.value == pytest.approx(0.7, abs=0.12)  # 40 % are surely copied, the others are a guess: .7; .053 from run to run
 
 
 def test_a_copier_of_all_is_seen_in_all():
