@@ -238,3 +238,11 @@ def test_the_chain_ignores_what_it_tells_later(real, model):
     other[:, [f for f in range(places.shape[1]) if f != first]] = -1
     assert np.array_equal(fitted.chain.propose(first, places, None), fitted.chain.propose(first, other, None))
     assert replace(fitted, critics=()).critics == ()
+
+
+def test_the_network_finds_a_row_unlikely_whose_columns_contradict_one_another(real, model):
+    own = model.likelihood(real)
+    assert own.shape == (900,) and (own < 0).all() and np.array_equal(own, model.likelihood(real))
+    flipped = real.frame.with_columns(high=pl.when(pl.col("high") == "yes").then(pl.lit("no")).otherwise(pl.lit("yes")))
+    clear = real.frame.select((pl.col("score") - 50).abs() > 5).to_series().fill_null(False).to_numpy()
+    assert (model.likelihood(replace(real, frame=flipped)) < own)[clear].mean() > 0.99
