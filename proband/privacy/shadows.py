@@ -11,7 +11,7 @@ from scipy import stats
 from proband import seeds
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.privacy.guesses import Guesses
+from proband.privacy.suspicion import Suspicion
 from proband.privacy.patients import Attacked, attacked, gathered
 from proband.stats.neighbours import nearest
 
@@ -29,8 +29,8 @@ def shadows(
     models: int = 8,
     patients: int = 100,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
-) -> Guesses:
-    """Guesses about the most isolated patients, half of them from `train`, half from `unseen`, by `models` further fits.
+) -> Suspicion:
+    """Suspicion about the most isolated patients, half of them from `train`, half from `unseen`, by `models` further fits.
 
     make       fits the synthesizer on a cohort with a seed, and samples as many rows as `synthetic` has
     train      who the synthesizer learned from when it made `synthetic`; `unseen`: cohorts it never saw
@@ -74,7 +74,7 @@ def shadows(
         words[:, model] = word(make(cohort, seeds.integer(seed, "shadows", model)))
     if on_step is not None:
         on_step(models, models, "shadow", {})
-    return Guesses(near.member[chosen], likelihood_ratio(word(synthetic), words, inside))
+    return Suspicion(near.member[chosen], likelihood_ratio(word(synthetic), words, inside))
 
 
 def _isolated(near: Attacked, patients: int) -> tuple[np.ndarray, np.ndarray]:

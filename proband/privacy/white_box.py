@@ -8,10 +8,10 @@ import numpy as np
 
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.privacy.guesses import Guesses
+from proband.privacy.suspicion import Suspicion
 
 
-def white_box(score: Callable[[Cohort], np.ndarray], train: Cohort, unseen: Sequence[Cohort]) -> Guesses:
+def white_box(score: Callable[[Cohort], np.ndarray], train: Cohort, unseen: Sequence[Cohort]) -> Suspicion:
     """How well the model's own word tells its training patients from patients it never saw.
 
     score   how much the model takes each row for one of its own, (rows,), higher is more: log likelihood, the discriminator's score,
@@ -26,7 +26,7 @@ def white_box(score: Callable[[Cohort], np.ndarray], train: Cohort, unseen: Sequ
     if len(told[0]) < 2 or sum(map(len, told[1:])) < 2:
         raise InputError(f"{len(told[0])} training and {sum(map(len, told[1:]))} unseen patients: an attack needs two of each. Bring more.")
     scores = np.concatenate(told)
-    return Guesses(np.arange(len(scores)) < len(told[0]), scores)
+    return Suspicion(np.arange(len(scores)) < len(told[0]), scores)
 
 
 def _highest(scores: np.ndarray, cohort: Cohort) -> np.ndarray:

@@ -12,7 +12,7 @@ from proband.stats.intervals import Estimate, TailRow
 
 
 @dataclass(frozen=True)
-class Guesses:
+class Suspicion:
     """One attack's word on real patients. Scores stay in memory: each says something about a patient.
 
     member  (patients,) bool
