@@ -11,8 +11,8 @@ from scipy import stats
 from proband import seeds
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.privacy.suspicion import Suspicion
 from proband.privacy.patients import Attacked, attacked, gathered
+from proband.privacy.suspicion import Suspicion
 from proband.stats.neighbours import nearest
 
 FEWEST = 4  # shadows: two with and two without each patient, or nothing is known of the spread
