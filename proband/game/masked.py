@@ -27,8 +27,6 @@ BATCH = 256
 NOBODY = -27.0
 #: Share of the training rows that show all tokens and ask for the places.
 WHOLE = 0.15
-#: The held-out loss is flat around its best, and the columns of what is drawn go on coming together: so much of it may be lost again.
-TOLERATED = 0.01
 
 
 class Variables(NamedTuple):
@@ -206,9 +204,9 @@ def learn(
     patience: int = 6,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Completer, list[tuple[int, float]]]:
-    """Minimise the loss by AdamW along a cosine; the averaged network, and (step, its loss on the held-out rows).
+    """Minimise the loss by AdamW along a cosine; the averaged network that told the held-out rows best, and (step, its loss there).
 
-    It is the last network that told the held-out rows within TOLERATED of the best.
+    Later networks draw better rows, and know the training rows better: see docs/tablegan.md.
     """
     averaged = copy.deepcopy(net).requires_grad_(False)
     best, best_state, history, waited = math.inf, None, [], 0
@@ -235,9 +233,8 @@ def learn(
                     with torch.no_grad():
                         repeats = [loss(averaged, held_out.levels(look), held_out.real, look, training=False).mean() for _ in range(4)]
                     history.append((step, float(torch.stack(repeats).mean())))
-                    best = min(best, history[-1][1])
-                    if history[-1][1] <= best * (1 + TOLERATED):
-                        best_state, waited = copy.deepcopy(averaged.state_dict()), 0
+                    if history[-1][1] < best:
+                        best, best_state, waited = history[-1][1], copy.deepcopy(averaged.state_dict()), 0
                     else:
                         waited += 1
                 if on_step is not None:

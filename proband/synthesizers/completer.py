@@ -43,7 +43,7 @@ def learned(
     duel: bool = False,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Completer, list[tuple[int, float]]]:
-    """The network learned from `codes`, stopped before it tells `held` badly, then refined or not; and (step, loss on `held`)."""
+    """The network learned from `codes`, stopped where it tells `held` best, then refined or not; and (step, loss on `held`)."""
     variables = variables_of(encoder)
     rng = torch.Generator().manual_seed(seed)
     net = fresh(encoder, variables, rng)
