@@ -45,6 +45,9 @@ FINDINGS = {
     "membership_tpr_at_1pct": "TPR",
     "membership_epsilon": "epsilon",
     "membership_worst_group": "group",
+    "attribute_gain": "hidden",
+    "linkage_excess": "linked",
+    "singling_out_excess": "singled out",
 }
 
 

@@ -42,12 +42,14 @@ def test_a_fresh_draw_of_the_same_patients_is_right_everywhere(real: list[pl.Dat
     assert (found["rules"], found["off_format"], found["copies"], found["missing"]) == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_training_patients_themselves_are_a_leak_that_detection_cannot_see(real: list[pl.DataFrame]) -> None:
     found = judge(*real, real[0], "died", seed=1)
     assert found["detection_raw"] < 0.57
     assert found["copies"] == 1 and found["mia_auc"] > 0.95 and found["mia_tpr"] > 0.9
 
 
+@pytest.mark.slow
 def test_independent_columns_have_the_shapes_and_lose_all_else(real: list[pl.DataFrame]) -> None:
     made = draw(800, 9).select(pl.all().shuffle(seed=1))
     made = pl.DataFrame([column.shuffle(seed=at) for at, column in enumerate(made.iter_columns())])
@@ -56,6 +58,7 @@ def test_independent_columns_have_the_shapes_and_lose_all_else(real: list[pl.Dat
     assert found["association"] > 0.15 and found["tstr_ratio"] < 0.85
 
 
+@pytest.mark.slow
 def test_another_number_format_is_seen_raw_and_not_binned(real: list[pl.DataFrame]) -> None:
     made = draw(800, 9).with_columns(pl.col("weight") + 0.003)
     found = judge(*real, made, "died", seed=1)
