@@ -1,4 +1,4 @@
-"""What the commands share: the the options they have in common, progress, and how they speak."""
+"""What the commands share: the options they have in common, progress, and how they speak."""
 
 from __future__ import annotations
 

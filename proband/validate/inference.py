@@ -13,9 +13,10 @@ from proband.privacy.linkage import Links, link
 from proband.privacy.patients import Patients
 from proband.privacy.singling_out import Singled, single_out
 from proband.stats import intervals
+from proband.validate.excess import LEVEL, excess, numbers, shares, sizes
 from proband.validate.findings import Finding
+from proband.validate.rounding import rounded, significant
 
-LEVEL = 0.95
 ATTACKS = 3  # the family over which p-values are corrected
 
 
@@ -58,10 +59,10 @@ def _attribute_finding(guesses: Guesses, p: float, seed: int) -> Finding:
         question="private",
         name=name,
         title=title,
-        value=_rounded(estimate.value),
-        interval=(_rounded(estimate.low), _rounded(estimate.high)),
+        value=rounded(estimate.value),
+        interval=(rounded(estimate.low), rounded(estimate.high)),
         reference=0.0,
-        reference_interval=(_rounded(-noise), _rounded(noise)),
+        reference_interval=(rounded(-noise), rounded(noise)),
         why=f"{asked} {verb} told right from the synthetic table for {guesses.synthetic[member].mean():.1%} of the training patients "
         f"({guesses.real[member].mean():.1%} from other people's records), against {guesses.synthetic[~member].mean():.1%} "
         f"({guesses.real[~member].mean():.1%}) of those never seen.{proven} {_advice(p, estimate)}",
@@ -71,15 +72,14 @@ def _attribute_finding(guesses: Guesses, p: float, seed: int) -> Finding:
                 {
                     "recall": r,
                     **{
-                        who: _rounded(guesses.precision(r, member=side, seed=seed))
-                        for who, side in (("members", True), ("controls", False))
+                        who: rounded(guesses.precision(r, member=side, seed=seed)) for who, side in (("members", True), ("controls", False))
                     },
                 }
                 for r in RECALLS
             ],
-            "blind": _rounded(guesses.blind.mean()),
-            "p": _significant(p),
-            **_sizes(member),
+            "blind": rounded(guesses.blind.mean()),
+            "p": significant(p),
+            **sizes(member),
         },
     )
 
@@ -91,12 +91,12 @@ def _columns(guesses: Guesses) -> list[dict[str, Any]]:
     rows = [
         {
             "name": name,
-            "members": _rounded(guesses.synthetic[member, at].mean()),
-            "controls": _rounded(guesses.synthetic[~member, at].mean()),
-            "members_from_others": _rounded(guesses.real[member, at].mean()),
-            "controls_from_others": _rounded(guesses.real[~member, at].mean()),
-            "gain": _rounded(gains[member, at].mean() - gains[~member, at].mean()),
-            "p": _significant(adjusted[at]),
+            "members": rounded(guesses.synthetic[member, at].mean()),
+            "controls": rounded(guesses.synthetic[~member, at].mean()),
+            "members_from_others": rounded(guesses.real[member, at].mean()),
+            "controls_from_others": rounded(guesses.real[~member, at].mean()),
+            "gain": rounded(gains[member, at].mean() - gains[~member, at].mean()),
+            "p": significant(adjusted[at]),
         }
         for at, name in enumerate(guesses.columns)
     ]
@@ -114,7 +114,7 @@ def _linkage_finding(links: Links | None, p: float) -> Finding:
 def _singling_finding(singled: Singled, p: float) -> Finding:
     member = singled.member
     kinds = {
-        kind: {"members": _rounded(hit[member].mean()), "controls": _rounded(hit[~member].mean())}
+        kind: {"members": rounded(hit[member].mean()), "controls": rounded(hit[~member].mean())}
         for kind, hit in (("extremes", singled.extremes), ("conjunctions", singled.conjunctions), ("leaves", singled.leaves))
     }
     return _hits_finding(
@@ -132,29 +132,15 @@ def _singling_finding(singled: Singled, p: float) -> Finding:
 def _hits_finding(
     name: str, title: str, how: str, hit: np.ndarray, member: np.ndarray, p: float, blind: float, detail: dict[str, Any]
 ) -> Finding:
-    members, controls, hits = int(member.sum()), int((~member).sum()), int(hit.sum())
-    found = int(hit[member].sum())
-    excess = intervals.share_difference((found, hits - found), (members, controls), level=LEVEL)
-    drawn = np.asarray(stats.hypergeom.ppf([0.025, 0.975], members + controls, hits, members))
-    low, high = (drawn / members - (hits - drawn) / controls).tolist()
+    beyond = excess(hit, member)
     return Finding(
         question="private",
         name=name,
         title=title,
-        value=_rounded(excess.value),
-        interval=(_rounded(excess.low), _rounded(excess.high)),
-        reference=0.0,
-        reference_interval=(_rounded(low), _rounded(high)),
         why=f"{how} {hit[member].mean():.1%} of the training patients, against {hit[~member].mean():.1%} of those never seen "
-        f"and {blind:.1%} by a blind guess. {_advice(p, excess)}",
-        detail={
-            "synthetic_share_train": _rounded(hit[member].mean()),
-            "synthetic_share_holdout": _rounded(hit[~member].mean()),
-            "blind": _rounded(blind),
-            "p": _significant(p),
-            **_sizes(member),
-            **detail,
-        },
+        f"and {blind:.1%} by a blind guess. {_advice(p, beyond)}",
+        detail=shares(hit, member) | {"blind": rounded(blind), "p": significant(p)} | detail,
+        **numbers(beyond, hit, member),
     )
 
 
@@ -188,21 +174,9 @@ def _p_of_hits(hit: np.ndarray, member: np.ndarray) -> float:
     return float(stats.hypergeom.sf(int(hit[member].sum()) - 1, len(hit), int(member.sum()), int(hit.sum())))
 
 
-def _advice(p: float, excess: intervals.Estimate) -> str:
+def _advice(p: float, beyond: intervals.Estimate) -> str:
     if p < 1 - LEVEL:
         return (
-            f"That is a leak (p = {_significant(p):g}, corrected for {ATTACKS} attacks): train less long, on more patients, or with noise."
+            f"That is a leak (p = {significant(p):g}, corrected for {ATTACKS} attacks): train less long, on more patients, or with noise."
         )
-    return f"More than {max(excess.high, 0):.1%} is excluded."
-
-
-def _sizes(member: np.ndarray) -> dict[str, int]:
-    return {"patients_train": int(member.sum()), "patients_holdout": int((~member).sum())}
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 3) + 0.0  # no -0.0
-
-
-def _significant(p: float) -> float:
-    return float(f"{p:.2g}")
+    return f"More than {max(beyond.high, 0):.1%} is excluded."

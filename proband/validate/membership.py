@@ -14,10 +14,10 @@ from scipy import special
 from proband import seeds
 from proband.privacy.ensemble import Ensemble
 from proband.stats import intervals
+from proband.validate.excess import LEVEL, sizes
 from proband.validate.findings import Finding
 from proband.validate.rounding import percentiles, rounded, rounded_all, share_of, significant
 
-LEVEL = 0.95
 LOW_RATES = (0.01, 0.001)  # false-positive rates at which a recognised patient is a harm: one stranger accused in a hundred, in a thousand
 PERMUTATIONS = 200
 VISIBLE = 0.06  # a test that cannot see 6 % of the patients given away says nothing
@@ -134,8 +134,7 @@ class Trial:
             "attack": attacker,
             "tail": [{"r": row.r, "members": row.members, "expected": rounded(row.expected), "p": significant(p)} for (row, _), p in tail],
             "power": self.power(),
-            "patients_train": self.members,
-            "patients_holdout": self.controls,
+            **sizes(self.member),
         } | ({"roc": self.roc(attacker)} if attacker in self.scores else {})
 
     def roc(self, attacker: str) -> dict[str, list[float]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from proband.cohort import Mark
 from proband.privacy.copies import copies_but_one, exact_copies, near_copies
@@ -15,9 +13,10 @@ from proband.privacy.membership import attack, neighbourhood
 from proband.privacy.origin import Origin, origin
 from proband.privacy.patients import Patients, attacked, gathered
 from proband.stats import intervals
+from proband.validate.excess import LEVEL, excess, numbers, shares
 from proband.validate.findings import Evidence, Finding
 from proband.validate.inference import inference
-from proband.validate.membership import LEVEL, Trial, membership
+from proband.validate.membership import Trial, membership
 from proband.validate.rounding import rounded, share_of
 
 PARTIAL = 0.05  # more synthetic rows than this, surely, are copies or mixtures of training patients: partially synthetic
@@ -67,21 +66,21 @@ def _partially_synthetic(made: Origin) -> str:
 
 def _exact_finding(real: Patients, found: np.ndarray, telling: np.ndarray, partial: str) -> Finding:
     member = real.member
-    excess = _excess(telling, member)
+    beyond = excess(telling, member)
     counted = f"{_share(telling[member])} of the training patients have a record in the synthetic table that chance would not repeat"
     return Finding(
         question="private",
         name="exact_copies_excess",
         title="Training patients copied exactly, beyond the rate of patients never seen",
-        why=f"{counted}, against {_share(telling[~member])} of the patients it never saw. {_copies_advice(excess, member)}{partial}",
-        detail=_copies_detail(telling, member)
+        why=f"{counted}, against {_share(telling[~member])} of the patients it never saw. {_copies_advice(beyond, member)}{partial}",
+        detail=shares(telling, member)
         | {"any_equal_row_train": rounded(found[member].mean()), "any_equal_row_holdout": rounded(found[~member].mean())},
-        **_copies_numbers(excess, telling, member),
+        **numbers(beyond, telling, member),
     )
 
 
 def _near_finding(member: np.ndarray, close: np.ndarray, partial: str) -> Finding:
-    excess = _excess(close, member)
+    beyond = excess(close, member)
     counted = (
         f"{_share(close[member])} of the training patients have a synthetic record equal in all columns but one, "
         "or far nearer than any other real patient,"
@@ -90,16 +89,16 @@ def _near_finding(member: np.ndarray, close: np.ndarray, partial: str) -> Findin
         question="private",
         name="near_copies_excess",
         title="Training patients copied nearly, beyond the rate of patients never seen",
-        why=f"{counted} against {_share(close[~member])} of the patients it never saw. {_copies_advice(excess, member)}{partial}",
-        detail=_copies_detail(close, member),
-        **_copies_numbers(excess, close, member),
+        why=f"{counted} against {_share(close[~member])} of the patients it never saw. {_copies_advice(beyond, member)}{partial}",
+        detail=shares(close, member),
+        **numbers(beyond, close, member),
     )
 
 
 def _proven_finding(member: np.ndarray, close: np.ndarray) -> Finding:
     """The lower end of the same excess: a large cohort that keeps the limit by its upper end may still surely hold copies."""
-    excess = _excess(close, member)
-    value = rounded(max(0.0, excess.low), 4)
+    beyond = excess(close, member)
+    value = rounded(max(0.0, beyond.low), 4)
     proven = f"{share_of(value)} of the training patients are" if value else "No training patient is"
     return Finding(
         question="private",
@@ -114,38 +113,10 @@ def _proven_finding(member: np.ndarray, close: np.ndarray) -> Finding:
     )
 
 
-def _excess(hit: np.ndarray, member: np.ndarray) -> intervals.Estimate:
-    hits = int(hit[member].sum()), int(hit[~member].sum())
-    return intervals.share_difference(hits, (int(member.sum()), int((~member).sum())), level=LEVEL)
-
-
-def _copies_numbers(excess: intervals.Estimate, hit: np.ndarray, member: np.ndarray) -> dict[str, Any]:
-    """Value, interval and reference: the same hits with members and controls drawn anew, which is what no leak means."""
-    members, controls, hits = int(member.sum()), int((~member).sum()), int(hit.sum())
-    drawn = np.asarray(stats.hypergeom.ppf([0.025, 0.975], members + controls, hits, members))
-    low, high = (drawn / members - (hits - drawn) / controls).tolist()
-    return {
-        "value": rounded(excess.value),
-        "interval": (rounded(excess.low), rounded(excess.high)),
-        "reference": 0.0,
-        "reference_interval": (rounded(low), rounded(high)),
-    }
-
-
-def _copies_detail(hit: np.ndarray, member: np.ndarray) -> dict[str, Any]:
-    """Shares of patients (not of synthetic rows) whose record was found; `holdout` stands for all patients never seen."""
-    return {
-        "synthetic_share_train": rounded(hit[member].mean()),
-        "synthetic_share_holdout": rounded(hit[~member].mean()),
-        "patients_train": int(member.sum()),
-        "patients_holdout": int((~member).sum()),
-    }
-
-
-def _copies_advice(excess: intervals.Estimate, member: np.ndarray) -> str:
-    if excess.low > 0:
+def _copies_advice(beyond: intervals.Estimate, member: np.ndarray) -> str:
+    if beyond.low > 0:
         return "The synthesizer memorised patients: train it less long, on more patients, or with noise."
-    return f"With {int(member.sum()):,} training patients, an excess above {share_of(excess.high)} is excluded."
+    return f"With {int(member.sum()):,} training patients, an excess above {share_of(beyond.high)} is excluded."
 
 
 def _promises(mark: Mark | None) -> list[Finding]:

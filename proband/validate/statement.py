@@ -22,12 +22,13 @@ def statement(findings: Sequence[Finding], context: Mapping[str, Any]) -> dict[s
     private = [finding for finding in findings if finding.question == "private"]
     attacked = [finding for finding in private if finding.name != PROMISE]
     power = dict.fromkeys(str(finding.detail["power"]) for finding in attacked if finding.detail.get("power"))
+    kept = context.get("ledger")
     return {
         "attacked": attacked,
         "power": list(power),
         "promise": next((finding for finding in private if finding.name == PROMISE), None),
-        "ledger": _ledger(context.get("ledger")),
-        "head": _text(context.get("ledger"), "head"),
+        "ledger": _ledger(kept),
+        "head": str(kept["head"]) if isinstance(kept, Mapping) and "head" in kept else None,
     }
 
 
@@ -41,7 +42,3 @@ def _ledger(kept: Any) -> str | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _text(kept: Any, key: str) -> str | None:
-    return str(kept[key]) if isinstance(kept, Mapping) and key in kept else None
