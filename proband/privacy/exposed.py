@@ -31,9 +31,10 @@ def groups(attacked: Attacked) -> dict[str, np.ndarray]:
                 found |= {f"{column.name} = {level}": values == code for code, level in enumerate(levels)}
         elif _AGE.search(column.name) and np.isfinite(values).any():
             ends = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1], method="lower"))
-            for low, high in itertools.pairwise(ends):
-                inside = (values >= low) & ((values < high) | (high == ends[-1]))
-                found[f"{column.name} {low:.4g} to {high:.4g}"] = inside
+            # The outer bands are open: their ends are one patient's age each.
+            for low, high in itertools.pairwise([-np.inf, *ends[1:-1], np.inf]) if len(ends) > 2 else ():
+                name = f"below {high:.4g}" if np.isinf(low) else f"{low:.4g} and above" if np.isinf(high) else f"{low:.4g} to {high:.4g}"
+                found[f"{column.name} {name}"] = (values >= low) & (values < high)
     found["a rare level"] = rare
     everyone = {name: attacked.per_patient(rows.astype(float)) > 0 for name, rows in found.items()}
     return {name: own for name, own in everyone.items() if own.mean() <= MOST}

@@ -31,8 +31,13 @@ def target(ages: list[int]) -> Attacked:
 
 def test_levels_bands_of_age_and_the_rare_are_groups_and_nearly_everybody_is_none() -> None:
     found = {name: int(own.sum()) for name, own in groups(target(list(range(100)))).items()}
-    bands = {"age 0 to 24": 24, "age 24 to 49": 25, "age 49 to 74": 25, "age 74 to 99": 26}
+    bands = {"age below 24": 24, "age 24 to 49": 25, "age 49 to 74": 25, "age 74 and above": 26}
     assert found == bands | {"sex = F": 50, "sex = M": 50, "diagnosis = rare": 1, "a rare level": 1}
+
+
+def test_no_name_tells_the_age_of_the_oldest_or_the_youngest() -> None:
+    names = " ".join(groups(target([3] + [50, 60] * 49 + [107])))
+    assert "107" not in names and "age 3" not in names and "below 3 " not in names
 
 
 def test_the_isolated_tenth_holds_whoever_stands_alone() -> None:
