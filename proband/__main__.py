@@ -3,13 +3,17 @@
 import os
 import sys
 
+from proband.errors import interrupted
+
 
 def main() -> None:
     try:
         from proband.cli import run
 
         code = run()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not interrupted(error):
+            raise
         print("Interrupted. Nothing was left half-written.", file=sys.stderr)
         code = 2
     if code == 2:

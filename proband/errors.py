@@ -15,3 +15,10 @@ class NotReleasable(ProbandError):
 
 class Unavailable(ProbandError, ImportError):
     """An optional dependency is missing; the message gives the pip line. The command exits with 2."""
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind this error: a compiled module that is stopped while it loads says ImportError instead."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

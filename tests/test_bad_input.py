@@ -232,3 +232,24 @@ def test_interrupt(after_seconds: float, tmp_path: Path) -> None:
     assert "Traceback" not in said and "Interrupted" in said, said
     assert running.returncode == 2
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
+
+
+STOPPED = """
+import sys
+
+class Stopped:
+    def find_spec(self, name, path=None, target=None):
+        if name == "polars":
+            raise ImportError("initialization failed") from KeyboardInterrupt()
+
+sys.meta_path.insert(0, Stopped())
+from proband.__main__ import main
+main()
+"""
+
+
+def test_interrupted_while_a_compiled_module_loads(tmp_path: Path) -> None:
+    """Then Python raises not KeyboardInterrupt but the module's ImportError, with the interrupt behind it."""
+    data = table(tmp_path / "p.csv", clinic(50))
+    done = subprocess.run([sys.executable, "-c", STOPPED, "schema", str(data)], capture_output=True, text=True, env=os.environ)
+    assert (done.returncode, done.stderr) == (2, "Interrupted. Nothing was left half-written.\n")

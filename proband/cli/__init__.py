@@ -31,7 +31,7 @@ INTERRUPTED = "Interrupted. Nothing was left half-written."
 def run() -> int:
     """Run the command line; the exit code."""
     try:
-        code = app(standalone_mode=False) or 0  # a command that raises typer.Exit has its code returned here
+        code = _command()
         return _complain(INTERRUPTED, 2) if code == 130 else code  # 130: the command line caught Ctrl-C itself
     except errors.NotReleasable as no:
         return _complain(str(no), 1)
@@ -46,6 +46,15 @@ def run() -> int:
     except Exception as wrong:
         if hasattr(wrong, "format_message"):  # the command line's own usage errors
             return _complain(f"{wrong.format_message()} See: proband --help", 2)
+        raise
+
+
+def _command() -> int:
+    try:
+        return app(standalone_mode=False) or 0  # a command that raises typer.Exit has its code returned here
+    except Exception as error:
+        if errors.interrupted(error):
+            raise typer.Abort from error
         raise
 
 
