@@ -1,6 +1,6 @@
 """Our attacks beside those of Synth-MIA and anonymeter, on the same training patients, synthetic table and reference: one table.
 
-    python bench/attacks.py [SET ...] [--data DIR] --peers ENVIRONMENTS [--work WORK] [--seed 1] [--made clean copied overfit]
+    python bench/attacks.py [SET ...] [--data DIR] --peers ENVIRONMENTS [--work WORK] [--seeds 1] [--made clean copied overfit]
 
 Every set has three synthetic tables: `clean` (SequentialForest), `copied` (the same with 2 % of its rows replaced by training patients) and
 `overfit` (one patient a leaf). `large` is a made-up set of 20,000 training patients and as many synthetic ones, for the seconds.
@@ -10,10 +10,14 @@ holdout; at most 1,000 of each, as in its experiments, and all of `large`) with 
 all its settings and codings on the very patients judged; ours attack all patients of the three parts, each with the others as
 reference. Seconds are of one core (CPU time), for the whole of either battery; ours count every privacy finding. Excesses are members
 minus controls; anonymeter's risk is that over (1 - controls).
+
+With several seeds a second table follows: the mean TPR of each side's best attack, which is the one that is best on average and not the
+luckiest of every draw, with the standard error of the difference.
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -113,7 +118,8 @@ def peer(name: str, folder: Path, peers: Path, *more: str) -> dict[str, Any]:
     return json.loads(out.read_text()) if out.exists() else {}
 
 
-def ours(evidence: Evidence, seed: int) -> list[str]:
+def ours(evidence: Evidence, seed: int) -> tuple[list[str], dict[str, float]]:
+    """Our line, and the TPR of each of our attacks."""
     started = time.process_time()
     findings = {finding.name: finding for finding in privacy(evidence, seed=seed)}
     seconds = time.process_time() - started
@@ -125,7 +131,7 @@ def ours(evidence: Evidence, seed: int) -> list[str]:
     for name in ("attribute_gain", "linkage_excess", "singling_out_excess"):
         finding = findings[name]
         excesses.append(f"{_percent(finding.value)} ({_percent(finding.interval[0])} to {_percent(finding.interval[1])})")  # type: ignore[index]
-    return ["ours", f"{_percent(single[best])} ({best})", _percent(ensemble), *excesses, f"{seconds:.0f}"]
+    return ["ours", f"{_percent(single[best])} ({best})", _percent(ensemble), *excesses, f"{seconds:.0f}"], single
 
 
 def theirs(found: dict[str, Any]) -> list[str]:
@@ -141,8 +147,26 @@ def theirs(found: dict[str, Any]) -> list[str]:
     return ["Synth-MIA", f"{_percent(told[best]['tpr'])} ({best}, {told[best]['seconds']:.0f} s)", "", "", "", "", note]
 
 
+def on_average(mine: list[dict[str, float]], others: list[dict[str, float]]) -> list[str]:
+    """Both sides' best attacks by their mean over the seeds, and ours minus theirs, with its standard error."""
+
+    def best(drawn: list[dict[str, float]]) -> tuple[str, np.ndarray]:
+        everywhere = set.intersection(*map(set, drawn))
+        rates = {name: np.array([one[name] for one in drawn]) for name in sorted(everywhere)}
+        return max(rates.items(), key=lambda one: float(one[1].mean()))
+
+    (our_name, our), (their_name, their) = best(mine), best(others)
+    gap = our - their
+    error = gap.std(ddof=1) / len(gap) ** 0.5
+    means = [f"{_percent(float(rates.mean()))} ({name})" for name, rates in ((our_name, our), (their_name, their))]
+    return [*means, f"{100 * gap.mean():.1f} (standard error {100 * error:.1f})"]
+
+
 def risks(found: dict[str, Any]) -> list[str]:
     """anonymeter's line: its risks (in %, with their intervals), inference as the mean over the columns."""
+
+    if not found:
+        return ["anonymeter", *[""] * 6]
 
     def told(name: str) -> str:
         one = found.get(name, {})
@@ -166,31 +190,41 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR")
     parser.add_argument("--peers", type=Path, metavar="ENVIRONMENTS", default=Path())
     parser.add_argument("--work", type=Path, help="keep the parts, the tables and what the peers found here")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--made", nargs="+", choices=MADE, default=MADE)
     parser.add_argument("--seconds", type=int, default=300, help="the most that one attack of Synth-MIA may take")
     given = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("proband", "polars", "scikit-learn"))
-    print(f"{versions}, Python {platform.python_version()}; seed {given.seed}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    print(
+        f"{versions}, Python {platform.python_version()}; seeds {given.seeds}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True
+    )
+    mine, others = defaultdict(list), defaultdict(list)
     with contextlib.ExitStack() as stack:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for name in given.sets:
-            folder = large(work, given.seed) if name == "large" else parts(name, given.seed, given.data, work)[0]
+        for name, seed in itertools.product(given.sets, given.seeds):
+            folder = large(work, seed) if name == "large" else parts(name, seed, given.data, work)[0]
             real = [proband.read(folder / f"{part}.csv", schema_of(folder)) for part in ("train", "holdout", "reference")]
             for kind in given.made:
-                evidence = Evidence(*real, synthetic(kind, real[0], given.seed))
+                evidence = Evidence(*real, synthetic(kind, real[0], seed))
                 here = folder / kind
                 here.mkdir(exist_ok=True)
-                flagged = handed(here, evidence, given.seed, None if name == "large" else MOST)
-                links = link(gathered(evidence.synthetic.frame, *real), evidence.synthetic.frame, seed=given.seed)
+                flagged = handed(here, evidence, seed, None if name == "large" else MOST)
+                links = link(gathered(evidence.synthetic.frame, *real), evidence.synthetic.frame, seed=seed)
                 if links:  # a flag goes with its column
                     blocks = [[*block, *(f"{name} {EMPTY}" for name in block if name in flagged)] for block in links.blocks]
                     (here / "blocks.json").write_text(json.dumps(blocks))
-                lines = [ours(evidence, given.seed)]
-                lines.append(theirs(peer("synthmia", here, given.peers, "--seconds", str(given.seconds))))
-                lines.append(risks(peer("anonymeter", here, given.peers)))
-                for line in lines:
-                    print(f"| {name} | {kind} | {' | '.join(line)} |", flush=True)
+                line, rates = ours(evidence, seed)
+                found = peer("synthmia", here, given.peers, "--seconds", str(given.seconds))
+                mine[name, kind].append(rates)
+                others[name, kind].append({attack: one["tpr"] for attack, one in found.items() if "tpr" in one})
+                for one in (line, theirs(found), risks(peer("anonymeter", here, given.peers))):
+                    if any(one[1:]):
+                        print(f"| {name}, seed {seed} | {kind} | {' | '.join(one)} |", flush=True)
+    if len(given.seeds) > 1:
+        print("\n| set | synthetic | TPR, our best (%) | TPR, Synth-MIA's best (%) | difference |\n|---|---|---|---|---|")
+        for (name, kind), drawn in mine.items():
+            if all(others[name, kind]):
+                print(f"| {name} | {kind} | {' | '.join(on_average(drawn, others[name, kind]))} |", flush=True)
 
 
 if __name__ == "__main__":

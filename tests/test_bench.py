@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
+from attacks import on_average
 from judge import FIGURES, judge
 
 
@@ -64,3 +65,9 @@ def test_another_number_format_is_seen_raw_and_not_binned(real: list[pl.DataFram
     found = judge(*real, made, "died", seed=1)
     assert found["off_format"] == 1 and found["off_columns"][0]["name"] == "weight"
     assert abs(found["detection_binned"] - 0.5) < 0.07
+
+
+def test_the_best_attack_is_that_of_all_draws_not_the_luckiest_of_each():
+    ours = [{"ratio": 0.02, "vote": 0.05}, {"ratio": 0.04, "vote": 0.0}]
+    theirs = [{"a": 0.09, "b": 0.02, "c": 0.03}, {"b": 0.04, "c": 0.05}]  # a gave nothing in the second draw
+    assert on_average(ours, theirs) == ["3.0 (ratio)", "4.0 (c)", "-1.0 (standard error 0.0)"]
