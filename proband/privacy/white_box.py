@@ -15,7 +15,7 @@ def white_box(score: Callable[[Cohort], np.ndarray], train: Cohort, unseen: Sequ
     """How well the model's own word tells its training patients from patients it never saw.
 
     score   how much the model takes each row for one of its own, (rows,), higher is more: log likelihood, the discriminator's score,
-            or minus the norm of a gradient
+            or minus a loss or the norm of its gradient
     unseen  the controls, cohorts under the schema of `train`
 
     A patient counts by the row with the highest score. The score is not set against how hard a record is to tell: an ordinary patient

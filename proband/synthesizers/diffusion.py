@@ -41,6 +41,7 @@ FEWEST_ROUNDS = 600
 LEAST_TIME = 0.05  # a masked token counts 1 / time, up to 20
 ROWS_AT_ONCE = 8192
 CELLS = 20_000_000  # logits in memory at once
+TIMES = 64  # at which the loss of a row is taken
 CALIBRATED = 4096  # patients made to see how far the network's marginals are off
 QUANTILES = np.linspace(0.005, 0.995, 100)
 
@@ -86,10 +87,7 @@ class Denoiser(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(blocks)
         )
         self.last = nn.LayerNorm(width)
-        self.velocity, self.logits = nn.Linear(width, smooth), nn.Linear(width, sum(levels))
-        for head in (self.velocity, self.logits):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        self.velocity, self.logits = _zeros(width, smooth), _zeros(width, sum(levels))
         with torch.no_grad():
             self.logits.bias.copy_(torch.cat([torch.zeros(0), *marginals]))
 
@@ -102,6 +100,13 @@ class Denoiser(nn.Module):
             hidden = hidden + block(hidden)
         hidden = self.last(hidden)
         return self.velocity(hidden), self.logits(hidden)
+
+
+def _zeros(width: int, outputs: int) -> nn.Linear:
+    """A linear layer that starts at zero. torch warns of one drawn for no outputs, which a table without numbers has."""
+    layer = nn.Linear(width, 1)
+    layer.weight, layer.bias, layer.out_features = nn.Parameter(torch.zeros(outputs, width)), nn.Parameter(torch.zeros(outputs)), outputs
+    return layer
 
 
 class _Fitted(NamedTuple):
@@ -144,7 +149,10 @@ class TableDiffusion:
             optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
             for step in range(1, steps + 1):
                 rows = torch.randint(len(codes), (BATCH,), generator=rng).numpy()
-                loss = denoising_loss(net, *_points(encoder, parts, Codes(codes.tokens[rows], codes.offsets[rows]), rng), rng)
+                points = _points(encoder, parts, Codes(codes.tokens[rows], codes.offsets[rows]), rng)
+                # One time a row, spread evenly over the batch.
+                time = (torch.randperm(BATCH, generator=rng) + torch.rand(BATCH, generator=rng)) / BATCH
+                loss = denoising_losses(net, *points, time, rng).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -165,6 +173,24 @@ class TableDiffusion:
         with deterministic():
             codes = rows_of(encoder, n, lambda rows: _made(encoder, net, knots, rows, rng), where)
         return marked(encoder.decode(codes), encoder.schema, self.name, seed, where=where, on_synthetic=on_synthetic)
+
+    @torch.no_grad()
+    def denoising_loss(self, cohort: Cohort) -> np.ndarray:
+        """(rows,) what `fit` makes small, on each row: the mean over 64 times from little noise to all, with the same noise at every call.
+
+        For audits (`privacy.white_box`), as minus a score: the loss attack (Matsumoto, Miura and Yanai, 2023).
+        """
+        encoder, net = self._learned.encoder, self._learned.net
+        parts, codes = Parts.of(encoder.fields), encoder.encode(cohort.frame)
+        rng = torch.Generator().manual_seed(seeds.integer(0, self.name, "denoising loss"))
+        total = np.zeros(len(codes))
+        with deterministic():
+            for some in _some(len(codes), parts):
+                points = _points(encoder, parts, Codes(codes.tokens[some], codes.offsets[some]), rng)
+                for time in (np.arange(TIMES) + 0.5) / TIMES:
+                    losses = denoising_losses(net, *points, torch.full((len(points[2]),), time, dtype=torch.float32), rng)
+                    total[some] += losses.double().numpy() / TIMES
+        return total
 
     def save(self, path: str | Path) -> None:
         """Write a model folder: the encoder and the averaged network."""
@@ -212,24 +238,22 @@ def rounds_in(minutes: float, net: Denoiser, rows: int) -> int:
     return max(1, min(round(minutes * 60 / seconds), max(FEWEST_ROUNDS, PASSES * rows // BATCH)))
 
 
-def denoising_loss(net: Denoiser, scores: Tensor, known: Tensor, tokens: Tensor, rng: torch.Generator) -> Tensor:
-    """The mean over fields and rows: squared error of the velocity where a score is known, cross entropy of masked tokens.
+def denoising_losses(net: Denoiser, scores: Tensor, known: Tensor, tokens: Tensor, time: Tensor, rng: torch.Generator) -> Tensor:
+    """(rows,) the mean over fields: squared error of the velocity where a score is known, cross entropy of masked tokens.
 
-    One time a row, spread evenly over the batch. At time t the noise has the share sin^2(pi t / 2) of the variance (a cosine
-    schedule), and a token is masked with probability t; weighted 1 / t, every token counts alike at every time.
+    At `time` t (rows,) the noise has the share sin^2(pi t / 2) of the variance (a cosine schedule), and a token is masked with probability
+    t; weighted 1 / t, every token counts alike at every time.
     """
-    rows = len(tokens)
-    time = (torch.randperm(rows, generator=rng) + torch.rand(rows, generator=rng)) / rows
     signal, noise = (torch.cos(math.pi / 2 * time)[:, None], torch.sin(math.pi / 2 * time)[:, None])
     drawn = torch.randn(scores.shape, generator=rng)
     masked = torch.rand(tokens.shape, generator=rng) < time[:, None]
     hidden = torch.where(masked, torch.tensor(net.levels, dtype=torch.int64), tokens)
     velocity, logits = net(signal * scores + noise * drawn, hidden, time)
-    errors = ((velocity - (signal * drawn - noise * scores)) ** 2 * known).sum()
+    errors = ((velocity - (signal * drawn - noise * scores)) ** 2 * known).sum(1)
     weight = masked / time.clamp(min=LEAST_TIME)[:, None]
     for k, part in enumerate(logits.split(net.levels, dim=1)):
-        errors = errors + (nn.functional.cross_entropy(part, tokens[:, k], reduction="none") * weight[:, k]).sum()
-    return errors / (rows * (scores.shape[1] + tokens.shape[1]))
+        errors = errors + nn.functional.cross_entropy(part, tokens[:, k], reduction="none") * weight[:, k]
+    return errors / (scores.shape[1] + tokens.shape[1])
 
 
 def _net(encoder: TableEncoder, parts: Parts, rng: torch.Generator) -> Denoiser:
@@ -257,17 +281,21 @@ def _points(encoder: TableEncoder, parts: Parts, codes: Codes, rng: torch.Genera
     return scores, known, torch.from_numpy(tokens.astype(np.int64))
 
 
+def _some(rows: int, parts: Parts) -> list[slice]:
+    """The rows, a few thousand at a time."""
+    at_once = max(1, min(ROWS_AT_ONCE, CELLS // max(1, sum(parts.levels))))
+    return [slice(start, min(rows, start + at_once)) for start in range(0, rows, at_once)]
+
+
 @torch.no_grad()
 def _made(encoder: TableEncoder, net: Denoiser, knots: np.ndarray, rows: int, rng: torch.Generator) -> Codes:
     """`rows` patients, a few thousand at a time."""
     parts = Parts.of(encoder.fields)
     tokens = np.zeros((rows, len(encoder.fields)), np.int32)
     offsets = np.full((rows, len(encoder.fields)), 0.5)
-    at_once = max(1, min(ROWS_AT_ONCE, CELLS // max(1, sum(parts.levels))))
-    for start in range(0, rows, at_once):
-        some = slice(start, min(rows, start + at_once))
-        scores, words = denoised(net, len(parts.smooth), some.stop - start, rng)
-        places = torch.rand((some.stop - start, len(encoder.fields)), generator=rng, dtype=torch.float64).numpy()
+    for some in _some(rows, parts):
+        scores, words = denoised(net, len(parts.smooth), some.stop - some.start, rng)
+        places = torch.rand((some.stop - some.start, len(encoder.fields)), generator=rng, dtype=torch.float64).numpy()
         told = dict(zip(parts.words, words.T, strict=True))
         for i, word in told.items():
             tokens[some, i] = word

@@ -10,7 +10,9 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import softplus
 
 from proband import seeds
 from proband.cohort import Cohort
@@ -21,6 +23,7 @@ from proband.game.fields import Discriminator, Generator, Layout
 from proband.game.moments import PairTables
 from proband.game.play import Game, Pairs, deterministic, play, shuffled
 from proband.privacy.budget import Budget, Spend, rho_of
+from proband.privacy.gradients import Parameters, per_patient
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.synthesizer import Model, OnStep, restore, under, write_model
@@ -36,6 +39,8 @@ TABLES = 0.2  # weight of the two-way tables in the generator's loss; see docs/d
 PASSES = 120  # on Framingham (2,290 rows) the held-out success rate is .52 after 112 passes and .39, below a guess, after 370
 FEWEST_ROUNDS = 600
 ROWS_AT_ONCE = 8192
+WEIGHTS_AT_ONCE = 20_000_000  # of gradients in memory, one for each row
+FAKES = 256  # against which a row is judged, where a gradient is asked for
 HELD_OUT = 0.1  # share of the training patients by which the success rate is measured
 MOST_HELD_OUT = 2000  # rows of them that are looked at; more would only take time
 
@@ -49,7 +54,7 @@ class _Private(NamedTuple):
 
 class _Fitted(NamedTuple):
     """cell (levels of all fields,): what the generator makes of each token, within its field; itself, or in a private fit a cell of many.
-    on_synthetic: whether the patients that it learned from were synthetic themselves."""
+    on_synthetic: whether the patients that it learned from were synthetic themselves. discriminator: None in a model that was loaded."""
 
     encoder: TableEncoder
     cell: np.ndarray
@@ -57,6 +62,7 @@ class _Fitted(NamedTuple):
     history: list[tuple[int, float]]
     on_synthetic: bool
     private: _Private | None = None
+    discriminator: nn.Module | None = None
 
 
 def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, tables: PairTables) -> Tensor:
@@ -168,7 +174,8 @@ class DuelGAN:
             on_step=on_step,
         )
         assert isinstance(averaged, Generator)
-        self._fitted = _Fitted(encoder, _every_token(encoder), averaged, game.history, cohort.mark is not None)
+        judge = game.discriminator.requires_grad_(False)
+        self._fitted = _Fitted(encoder, _every_token(encoder), averaged, game.history, cohort.mark is not None, discriminator=judge)
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
@@ -191,9 +198,48 @@ class DuelGAN:
         more = {} if self.rho is None else {"epsilon": f"{self.epsilon:g}", "delta": f"{self.delta:g}", "unit": "patient"}
         return marked(frame, encoder.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic, more=more)
 
+    @torch.no_grad()
+    def discriminator_score(self, cohort: Cohort) -> np.ndarray:
+        """(rows,) the discriminator's score of each row, higher is more real; only differences between scores mean anything.
+
+        For audits (`privacy.white_box`): a discriminator that knows its training patients by heart scores them above strangers. It is
+        kept in memory alone, never in a model folder: InputError after `load`.
+        """
+        discriminator, tokens = self._discriminator, _cells(self._learned, cohort)
+        layout = self._learned.generator.layout
+        with deterministic():
+            return torch.cat([discriminator(layout.codes(part)) for part in tokens.split(ROWS_AT_ONCE)]).double().numpy()
+
+    def gradient_norm(self, cohort: Cohort) -> np.ndarray:
+        """(rows,) the length of the gradient, by the discriminator's weights, of its loss on each row: softplus(D(fake) - D(row)), the mean
+        over 256 fakes, always the same, whose scores are held still; the penalties are left out.
+
+        For audits, as `minus` a score: training is done with a row whose gradient is short. InputError after `load`.
+        """
+        discriminator, tokens, generator = self._discriminator, _cells(self._learned, cohort), self._learned.generator
+        weights = dict(discriminator.named_parameters())
+        at_once = max(1, WEIGHTS_AT_ONCE // sum(weight.numel() for weight in weights.values()))
+        rng = torch.Generator().manual_seed(seeds.integer(0, "duel", "gradient norm"))
+        with deterministic():
+            fakes = discriminator(generator(generator.noise(FAKES, rng)))
+
+            def loss(known: Parameters, row: Tensor) -> Tensor:
+                return softplus(fakes - functional_call(discriminator, dict(known), (row[None],))).mean()
+
+            parts = (per_patient(loss, weights, generator.layout.codes(part)) for part in tokens.split(at_once))
+            return torch.cat([gradients.norm(dim=1) for gradients in parts]).double().numpy()
+
+    @property
+    def _discriminator(self) -> nn.Module:
+        if (found := self._learned.discriminator) is None:
+            raise InputError(
+                "This DuelGAN was loaded, and a model folder holds no discriminator. Call fit(cohort, seed=...), and ask that model."
+            )
+        return found
+
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds the averaged generator and the encoder; the discriminator stays behind."""
-        encoder, cell, generator, history, on_synthetic, private = self._learned
+        encoder, cell, generator, history, on_synthetic, private, _ = self._learned
         plain, arrays = encoder.state()
         write_model(
             path,
@@ -241,8 +287,8 @@ class DuelGAN:
 
 def learned_privately(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
     """All that is learned of the patients, by `budget` alone."""
-    encoder, cell, generator, total = private_duel.learned(cohort, budget, seed=seed, on_step=on_step)
-    return _Fitted(encoder, cell, generator, [], cohort.mark is not None, _Private(total, budget.spends))
+    encoder, cell, generator, discriminator, total = private_duel.learned(cohort, budget, seed=seed, on_step=on_step)
+    return _Fitted(encoder, cell, generator, [], cohort.mark is not None, _Private(total, budget.spends), discriminator)
 
 
 def _generator(encoder: TableEncoder, cell: np.ndarray, weights: Mapping[str, np.ndarray]) -> Generator:
@@ -266,6 +312,12 @@ def _generator(encoder: TableEncoder, cell: np.ndarray, weights: Mapping[str, np
 
 def _every_token(encoder: TableEncoder) -> np.ndarray:
     return np.concatenate([np.arange(field.levels) for field in encoder.fields])
+
+
+def _cells(learned: _Fitted, cohort: Cohort) -> Tensor:
+    """(rows, fields) as the players see the rows: each token's cell."""
+    starts = np.cumsum([0, *(field.levels for field in learned.encoder.fields[:-1])])
+    return torch.from_numpy(learned.cell[learned.encoder.encode(cohort.frame).tokens + starts])
 
 
 def _layout(encoder: TableEncoder) -> Layout:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
@@ -43,11 +43,12 @@ SIZES = {"latent": 32, "width": 128, "blocks": 2}
 
 
 class Learned(NamedTuple):
-    """encoder; cell (levels of all fields,): the cell of each token within its field; the generator of cells; total: noisy, patients."""
+    """encoder; cell (levels of all fields,): the cell of each token within its field; the players, of cells; total: noisy, patients."""
 
     encoder: TableEncoder
     cell: np.ndarray
     generator: Generator
+    discriminator: nn.Module
     total: float
 
 
@@ -81,7 +82,7 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
         on_step=on_step,
     )
     assert isinstance(averaged, Generator)
-    return Learned(encoder, np.concatenate(groups), averaged, total)
+    return Learned(encoder, np.concatenate(groups), averaged, game.discriminator.requires_grad_(False), total)
 
 
 def judge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, course: Course, expected: float) -> Tensor:

@@ -8,6 +8,9 @@ import pytest
 
 from proband.errors import InputError
 from proband.privacy.white_box import white_box
+from proband.synthesizers import diffusion, duel
+from proband.synthesizers.diffusion import TableDiffusion
+from proband.synthesizers.duel import DuelGAN
 from tests.privacy.planted import fresh
 
 
@@ -49,3 +52,37 @@ def test_no_score_is_shown_and_a_wrong_one_is_refused(clinic):
         white_box(lambda cohort: np.full(20, np.nan), cohort, [cohort])
     with pytest.raises(InputError, match="two of each"):
         white_box(lambda cohort: np.zeros(cohort.frame.height), cohort, [])
+
+
+# --- a model that is trained far too long on sixty patients knows them by heart; after one round it knows nobody --------------------
+
+
+def judged(rounds, patch):
+    patch.setattr(duel, "SIZES", {"latent": 32, "width": 64, "blocks": 2})
+    patch.setattr(duel, "steps_in", lambda minutes, layout, rows: rounds)
+    return DuelGAN()
+
+
+def denoised(rounds, patch):
+    patch.setattr(diffusion, "BATCH", 60)
+    patch.setattr(diffusion, "CALIBRATED", 100)
+    patch.setattr(diffusion, "rounds_in", lambda minutes, net, rows: rounds)
+    return TableDiffusion()
+
+
+WORDS = {
+    judged: (lambda model: model.discriminator_score, lambda model: lambda cohort: -model.gradient_norm(cohort)),
+    denoised: (lambda model: lambda cohort: -model.denoising_loss(cohort),),
+}
+
+
+@pytest.mark.parametrize("make", WORDS)
+def test_training_far_too_long_is_seen_and_not_training_is_not(make, monkeypatch):
+    evidence = fresh(1, (60, 100, 100))
+    for rounds in (1, 200):
+        model = make(rounds, monkeypatch).fit(evidence.train, seed=1)
+        for word in WORDS[make]:
+            score = word(model)
+            found = white_box(score, evidence.train, (evidence.holdout, evidence.reference))
+            assert np.array_equal(score(evidence.holdout), score(evidence.holdout))
+            assert found.auc.low > 0.75 if rounds == 200 else found.auc.low < 0.5 < found.auc.high

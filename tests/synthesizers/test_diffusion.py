@@ -75,6 +75,16 @@ def test_it_learns_what_goes_with_what(model):
     assert (made["only"].is_not_null() == high).mean() > 0.8
 
 
+def test_a_row_that_contradicts_itself_has_the_higher_loss(cohort, model):
+    cohort = Cohort(cohort.schema, cohort.frame.head(200))
+    own = model.denoising_loss(cohort)
+    assert own.shape == (200,) and (own > 0).all() and np.array_equal(own, model.denoising_loss(cohort))
+    crossed = Cohort(cohort.schema, cohort.frame.with_columns(y=pl.col("y").reverse()))
+    moved = ((crossed.frame["y"] - cohort.frame["y"]).abs() > 4).to_numpy()
+    assert (model.denoising_loss(crossed) > own)[moved].mean() > 0.9
+    assert model.denoising_loss(Cohort(cohort.schema, cohort.frame.clear())).shape == (0,)
+
+
 def test_a_condition_is_met_and_moves_the_others(model):
     made = model.sample(100, seed=2, where="x > 5").frame
     assert (made["x"] > 5).all() and (made["y"] > 2.5).mean() > 0.8

@@ -1,9 +1,13 @@
 """DuelGAN on tables small enough to know the answer; the general contract is tested in test_contract.py."""
 
+import copy
+
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from proband import seeds
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema import Column, Rule, Schema, Table
@@ -110,6 +114,41 @@ def test_saved_and_loaded_it_samples_the_same(learned, tmp_path):
         assert again.sample(100, seed=5, where=where).frame.equals(learned.sample(100, seed=5, where=where).frame)
 
 
+def test_the_discriminator_takes_a_contradiction_for_made(learned):
+    real = two_columns(400, seed=5)
+    flipped = Cohort(
+        real.schema, real.frame.with_columns(sick=pl.when(pl.col("sick") == "yes").then(pl.lit("no")).otherwise(pl.lit("yes")))
+    )
+    known = real.frame["marker"].is_not_null().to_numpy()
+    own = learned.discriminator_score(real)
+    assert own.shape == (400,) and (own > learned.discriminator_score(flipped))[known].mean() > 0.95
+    # What is taken for made has the steeper loss: softplus(D(fake) - D(row)) falls with D(row), and its slope with it.
+    norms = learned.gradient_norm(real)
+    assert norms.shape == (400,) and (norms > 0).all() and (norms < learned.gradient_norm(flipped))[known].mean() > 0.95
+
+
+def test_a_gradient_norm_is_that_of_one_backward_pass(learned):
+    row = two_columns(1, seed=5)
+    norm = learned.gradient_norm(row)[0]
+    fitted, layout = learned._fitted, learned._fitted.generator.layout
+    codes = layout.codes(duel._cells(fitted, row))
+    judge = copy.deepcopy(fitted.discriminator).requires_grad_(True)
+    rng = torch.Generator().manual_seed(seeds.integer(0, "duel", "gradient norm"))
+    fakes = judge(fitted.generator(fitted.generator.noise(duel.FAKES, rng))).detach()
+    torch.nn.functional.softplus(fakes - judge(codes)).mean().backward()
+    assert torch.cat([weight.grad.flatten() for weight in judge.parameters()]).norm().item() == pytest.approx(norm, rel=1e-4)
+
+
+def test_a_model_folder_holds_no_discriminator(learned, tmp_path):
+    learned.save(tmp_path / "model")
+    again = DuelGAN.load(tmp_path / "model")
+    for word in (again.discriminator_score, again.gradient_norm):
+        with pytest.raises(InputError, match="holds no discriminator"):
+            word(two_columns(5))
+    with pytest.raises(InputError, match="not learned anything"):
+        DuelGAN().discriminator_score(two_columns(5))
+
+
 def test_weights_that_do_not_fit_are_refused(learned, tmp_path):
     from proband.synthesizer import read_model, write_model
 
@@ -211,6 +250,9 @@ def test_a_private_fit_learns_what_independent_columns_miss(brief, tmp_path):
     again = DuelGAN.load(tmp_path / "model")
     assert again.sample(50, seed=5).frame.equals(model.sample(50, seed=5).frame)
     assert (again.epsilon, again.delta, again.rho, again.spends) == (model.epsilon, model.delta, model.rho, model.spends)
+    for word in (model.discriminator_score, model.gradient_norm):
+        told = word(two_columns(100, seed=5))
+        assert told.shape == (100,) and len(np.unique(told)) > 3  # of cells, five a column at most
 
 
 def test_a_private_fit_has_no_seed(brief):
