@@ -214,7 +214,7 @@ class DuelGAN:
         """(rows,) the length of the gradient, by the discriminator's weights, of its loss on each row: softplus(D(fake) - D(row)), the mean
         over 256 fakes, always the same, whose scores are held still; the penalties are left out.
 
-        For audits, as `minus` a score: training is done with a row whose gradient is short. InputError after `load`.
+        For audits, as minus a score: training is done with a row whose gradient is short. InputError after `load`.
         """
         discriminator, tokens, generator = self._discriminator, _cells(self._learned, cohort), self._learned.generator
         weights = dict(discriminator.named_parameters())
