@@ -215,7 +215,7 @@ def test_disk_full(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
 
 
-@pytest.mark.parametrize("after_seconds", [0.0, 0.5, 1.5, 3.0, 6.0])
+@pytest.mark.parametrize("after_seconds", [0.0, 0.5, 3.0])
 def test_interrupt(after_seconds: float, tmp_path: Path) -> None:
     data = table(tmp_path / "p.csv", clinic(4000))
     out = tmp_path / "release"

@@ -35,16 +35,29 @@ def patients():
 
 @pytest.fixture(scope="module")
 def folder(patients, tmp_path_factory):
-    """A comparison of the two yardsticks."""
+    """A comparison of the two yardsticks, stopped in the second and gone on with."""
     out = tmp_path_factory.mktemp("compared") / "out"
     kept = Ledger.begin(out.with_name("ward.ledger"), "ward")
-    compare(patients, out=out, synthesizers=FAST, target="died", policy="internal", ledger=kept.path, seed=1)
+    asked = {"out": out, "synthesizers": FAST, "target": "died", "policy": "internal", "ledger": kept.path, "seed": 1}
+
+    def stop(done, total, what, figures):
+        if what.startswith("bootstrap"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(patients, **asked, on_step=stop)
+    left = json.loads((out / "comparison.json").read_text())
+    assert [row["synthesizer"] for row in left["rows"]] == ["real v real", "independent"]
+    before = (out / "independent" / "report.json").stat().st_mtime_ns
+    compare(patients, **asked)
+    assert (out / "independent" / "report.json").stat().st_mtime_ns == before  # what was done is not done again
     return out
 
 
 def test_every_fit_and_report_is_entered_in_the_ledger(folder):
     looks = [entry.what for entry in Ledger(folder.with_name("ward.ledger")).entries]
-    assert looks == ["report of compare, independent", "independent", "report of compare, bootstrap", "bootstrap"]
+    bootstrap = ["report of compare, bootstrap", "bootstrap"]
+    assert looks == ["report of compare, independent", "independent", *bootstrap, *bootstrap]  # the one interrupted too
 
 
 def test_everything_is_in_the_folder(folder):
@@ -71,17 +84,6 @@ def test_the_same_call_goes_on_where_it_was(folder, patients):
     assert (folder / "bootstrap" / "report.json").stat().st_mtime_ns == before
     assert {what for _, _, what, _ in steps} == {"read"}  # nothing was fitted
     assert {entry.name for entry in again.entries} == set(FAST)
-
-
-def test_an_interrupted_one_keeps_what_is_done(patients, tmp_path):
-    def stop(done, total, what, figures):
-        if what.startswith("bootstrap"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compare(patients, out=tmp_path / "out", synthesizers=FAST, seed=1, on_step=stop)
-    plain = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["synthesizer"] for row in plain["rows"]] == ["real v real", "independent"]
 
 
 def test_another_call_or_another_folder_is_refused(folder, patients, tmp_path):

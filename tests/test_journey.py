@@ -25,6 +25,13 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    path = tmp_path / "patients.csv"
+    clinic(1000).write_csv(path)
+    return path
+
+
 def test_from_csv_to_verified_release(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,22 +66,23 @@ def test_from_csv_to_verified_release(
 
 
 def test_copied_patients_do_not_leave(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = tmp_path / "release"
-    words = "synthesize", data, "--target", "died", "--policy", "internal", "--synthesizer", "bootstrap", "--out", release
+    words = "synthesize", few, "--target", "died", "--policy", "internal", "--synthesizer", "bootstrap", "--out", release
     assert command(monkeypatch, *words) == 1
     assert "exact_copies_excess" in capsys.readouterr().err
     assert sorted(path.name for path in release.iterdir()) == ["report.html", "report.json"]
 
 
-def test_step_by_step_with_a_condition(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_by_step_with_a_condition(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts, model = tmp_path / "parts", tmp_path / "model"
-    assert command(monkeypatch, "split", data, "--out", parts, "--seed", 3) == 0
+    assert command(monkeypatch, "split", few, "--out", parts, "--seed", 3) == 0
     ids = [set(proband.read(parts / f"{n}.parquet").patients) for n in ("train", "holdout", "reference")]
-    assert [len(s) for s in ids] == [1800, 600, 600]
-    assert len(set.union(*ids)) == 3000
-    assert command(monkeypatch, "fit", parts / "train.parquet", "--schema", parts / "schema.toml", "--out", model) == 0
+    assert [len(s) for s in ids] == [600, 200, 200]
+    assert len(set.union(*ids)) == 1000
+    words = "fit", parts / "train.parquet", "--schema", parts / "schema.toml", "--minutes", 0.05
+    assert command(monkeypatch, *words, "--out", model) == 0
     where = "age BETWEEN 60 AND 70 AND sex = 'F' AND smoker = 'yes'"
     for name in ("one.csv", "two.csv"):
         assert command(monkeypatch, "sample", model, "-n", 40, "--where", where, "--out", tmp_path / name) == 0

@@ -62,6 +62,7 @@ def discriminate(
     Scores are ranks within a fold, since two models' probabilities are on different scales. One thread: on tables of this
     size more threads gain little, and they wait for each other on a busy machine.
     """
+    import sklearn.ensemble  # noqa: F401  (the limit holds for what is loaded when it is set)
     from scipy.stats import rankdata
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 

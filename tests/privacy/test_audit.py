@@ -54,8 +54,8 @@ def test_the_neighbours_lack_one_patient_each_who_stands_out(clinic):
     assert "C" not in found["a patient with the rarest level of diagnosis"].frame["diagnosis"]
 
 
-def kinds(fit, cohort):
-    return {breach.kind for breach in replay(fit, cohort, RHO)}
+def kinds(fit, cohort, neighbours=4):
+    return {breach.kind for breach in replay(fit, cohort, RHO, neighbours=neighbours)}
 
 
 # --- faults of the mechanism: the noise is measured ---------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_bounds_read_off_the_patients(monkeypatch, clinic, fit):
         return column.model_copy(update={"low": float(series.min()), "high": float(series.max())})
 
     _asked_of(monkeypatch, change)
-    assert kinds(fit, clinic) & {"flow", "output", "sensitivity"}
+    assert kinds(fit, clinic, neighbours=12) & {"flow", "output", "sensitivity"}
 
 
 def test_levels_read_off_the_patients(monkeypatch, clinic, fit):
@@ -164,7 +164,7 @@ def test_levels_read_off_the_patients(monkeypatch, clinic, fit):
         return column.model_copy(update={"categories": tuple(sorted(series.drop_nulls().unique()))})
 
     _asked_of(monkeypatch, change)
-    assert "flow" in kinds(fit, clinic)
+    assert "flow" in kinds(fit, clinic, neighbours=12)
 
 
 def test_levels_kept_when_a_noisy_count_of_those_present_is_five_or_more(monkeypatch, clinic, fit):
@@ -178,7 +178,7 @@ def test_levels_kept_when_a_noisy_count_of_those_present_is_five_or_more(monkeyp
         return real(series, column, budget, rho)
 
     monkeypatch.setattr(domain, "_asked", asked)
-    assert "flow" in kinds(fit, clinic)
+    assert "flow" in kinds(fit, clinic, neighbours=12)
 
 
 def test_a_stop_on_the_raw_loss(monkeypatch, clinic, fit):

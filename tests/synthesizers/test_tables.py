@@ -41,8 +41,20 @@ def real():
 
 
 @pytest.fixture(scope="module")
-def model(real):
-    return TableGAN(minutes=0.1).fit(real, seed=0)
+def steps():
+    """What `model` said while it learned: (stage, done, total)."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def model(real, steps):
+    return TableGAN(minutes=0.1).fit(real, seed=0, on_step=lambda done, total, what, figures: steps.append((what, done, total)))
+
+
+@pytest.fixture(scope="module")
+def plain_model(real):
+    """Without critics, and little trained."""
+    return TableGAN(minutes=0.02, select=False).fit(real, seed=0)
 
 
 def test_a_score_is_told_last_by_prediction_and_residual(real, model):
@@ -140,11 +152,9 @@ def test_interrupted_it_stays_as_it_was(real, model):
     assert model.sample(20, seed=1).frame.equals(before)
 
 
-def test_progress_names_every_part_of_the_work(real):
-    seen = []
-    TableGAN(minutes=0.02).fit(real, seed=0, on_step=lambda done, total, what, figures: seen.append((what, done, total)))
-    assert {what for what, _, _ in seen} >= {"learn", "select", "columns"}
-    assert all(0 <= done <= total for _, done, total in seen)
+def test_progress_names_every_part_of_the_work(model, steps):
+    assert {what for what, _, _ in steps} >= {"learn", "select", "columns"}
+    assert all(0 <= done <= total for _, done, total in steps)
 
 
 def test_weights_come_from_patients_that_the_predictors_did_not_see():
@@ -207,21 +217,19 @@ def test_nobody_who_is_alone_in_being_so_comes_out_again(choose):
     assert model.sample(400, seed=1).frame.join(alone, on=names, how="semi").height == 0
 
 
-def test_critics_may_be_left_out(real):
-    plain_model = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
+def test_critics_may_be_left_out(plain_model):
     assert plain_model.stages == [] and plain_model._fitted.critics == ()
     assert plain_model.sample(50, seed=1).frame.height == 50
 
 
-def test_the_network_may_play_the_duel_too(real, tmp_path, monkeypatch):
+def test_the_network_may_play_the_duel_too(real, plain_model, tmp_path, monkeypatch):
     monkeypatch.setattr(completer, "DUEL_ROUNDS", 3)
     seen = []
     played = TableGAN(minutes=0.02, select=False, duel=True).fit(
         real, seed=0, on_step=lambda at, of, stage, _: seen.append((stage, at, of))
     )
     assert [(at, of) for stage, at, of in seen if stage == "game"] == [(1, 3), (2, 3), (3, 3)]
-    unplayed = TableGAN(minutes=0.02, select=False).fit(real, seed=0)
-    assert not torch.equal(played._fitted.net.tell.weight, unplayed._fitted.net.tell.weight)
+    assert not torch.equal(played._fitted.net.tell.weight, plain_model._fitted.net.tell.weight)
     played.save(tmp_path / "model")
     assert TableGAN.load(tmp_path / "model").duel
     assert TableGAN.load(tmp_path / "model").sample(50, seed=1).frame.equals(played.sample(50, seed=1).frame)

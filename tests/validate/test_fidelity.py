@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from tests.validate import patients
 N = 400
 
 
-@pytest.fixture(autouse=True)
-def _few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _few_judges() -> Iterator[None]:
     """The form of the findings does not depend on how hard the discriminator tries."""
-    monkeypatch.setattr(detection, "_REFERENCES", 1)
-    monkeypatch.setattr(detection, "_TREES", 10)
-    monkeypatch.setattr(detection, "_FOLDS", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, "_REFERENCES", 1)
+        patch.setattr(detection, "_TREES", 10)
+        patch.setattr(detection, "_FOLDS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,13 @@ def findings(parts: list[Cohort], synthetic: object) -> dict[str, Finding]:
     return {finding.name: finding for finding in fidelity(evidence, seed=0)}
 
 
-def test_every_finding_has_its_doubt_its_reference_and_plain_details(parts: list[Cohort]) -> None:
-    found = findings(parts, patients.cohort(patients.draw(N, 9)))
+@pytest.fixture(scope="module")
+def found(parts: list[Cohort]) -> dict[str, Finding]:
+    """What is found of fresh patients."""
+    return findings(parts, patients.cohort(patients.draw(N, 9)))
+
+
+def test_every_finding_has_its_doubt_its_reference_and_plain_details(found: dict[str, Finding]) -> None:
     assert list(found) == [
         "columns_distance",
         "worst_column_distance",
@@ -74,9 +82,8 @@ def test_every_finding_has_its_doubt_its_reference_and_plain_details(parts: list
     assert set(found["detection_auc"].detail["roc"]) == {"fpr", "tpr"}
 
 
-def test_the_same_seed_gives_the_same_findings(parts: list[Cohort]) -> None:
-    synthetic = patients.cohort(patients.draw(N, 9))
-    assert findings(parts, synthetic) == findings(parts, synthetic)
+def test_the_same_seed_gives_the_same_findings(parts: list[Cohort], found: dict[str, Finding]) -> None:
+    assert findings(parts, patients.cohort(patients.draw(N, 9))) == found
 
 
 def test_no_cell_with_few_patients_is_shown(parts: list[Cohort]) -> None:
