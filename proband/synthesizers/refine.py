@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,11 @@ from proband.synthesizer import OnStep
 
 HELD_OUT = 0.15  # share of the training patients that only judge
 ROUNDS = 3  # at most
-STRENGTHS = (1.0, 0.5)  # of a critic: where all of its word costs too much privacy, half of it may not
+STRENGTHS = (1.0, 0.5, 0.25)  # of a critic: where all of its word costs too much privacy, a half or a quarter may not
 RISK = 0.01  # a round may raise the success of the membership attack by this much, no more
 MOST_JUDGED = 20_000  # rows a side that a critic learns from
 ATTACKED = 5_000  # rows a side in the membership attack
-DRAWS = 4  # selections over which its success is averaged: one alone is off by as much as a round may cost
+DRAWS = 12  # selections over which its success is averaged: one alone is off by as much as a round may cost
 
 
 class Selection(NamedTuple):
@@ -82,7 +83,8 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
     told = _as_typed(frame, schema)
     mended = encoder.decode(encoder.encode(told))
     tables = [plain(part, schema) for part in (told, mended, real[:MOST_JUDGED], unseen)]
-    before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), n, seed)
+    attack = attacker(tables[2], tables[3], seed)
+    before = stage(-1, tables[0], tables[2], tables[3], np.zeros(len(told)), n, seed, attack)
     found = selected(tables[1], tables[2], tables[3], n=n, seed=seed, on_step=on_step)
     chosen = select(found.log_weights, n, seeds.generator(seed, "refine"))
     from proband import __version__
@@ -102,7 +104,8 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
     rng = seeds.generator(seed, "select")
     log_weights, kept = np.zeros(len(fakes)), select(np.zeros(len(fakes)), n, rng)
     critics: tuple[Critic, ...] = ()
-    stages = [stage(0, fakes, real, unseen, log_weights, n, seed)]
+    attack = attacker(real, unseen, seed)
+    stages = [stage(0, fakes, real, unseen, log_weights, n, seed, attack)]
     for number in range(1, ROUNDS + 1):
         if on_step is not None:
             on_step(number - 1, ROUNDS, "select", {"success": stages[-1]["success"]})
@@ -111,7 +114,7 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
         for strength in STRENGTHS:
             critic = learned._replace(strength=strength)
             weights = log_weights + critic.log_odds(fakes)
-            found = stage(number, fakes, real, unseen, weights, n, seed) | {"strength": strength}
+            found = stage(number, fakes, real, unseen, weights, n, seed, attack) | {"strength": strength}
             found["kept"] = float(found["success"] < best and found["membership"] <= least + RISK)
             stages.append(found)
             if found["kept"] or found["success"] >= best:
@@ -125,9 +128,16 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
 
 
 def stage(
-    number: int, fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, log_weights: np.ndarray, n: int, seed: int
+    number: int,
+    fakes: np.ndarray,
+    real: np.ndarray,
+    unseen: np.ndarray,
+    log_weights: np.ndarray,
+    n: int,
+    seed: int,
+    attack: Callable[[np.ndarray], float],
 ) -> dict[str, float]:
-    """What the judges make of `n` of the fakes, chosen by weight, and an attack's success on members v unseen patients.
+    """What the judges make of `n` of the fakes, chosen by weight, and the success of `attack` on them.
 
     One judge tells the fakes from unseen patients, who are few, so that its word alone is a toss of a coin; the other from the
     patients learned from, who are many. Each judges rows that it did not learn from. `success` is the mean of their AUCs.
@@ -140,7 +150,7 @@ def stage(
         "round": float(number),
         "success": float(np.mean(both)),
         "unseen": both[0],
-        "membership": float(np.mean([_membership(draw, real, unseen, rng) for draw in draws])),
+        "membership": float(np.mean([attack(draw) for draw in draws])),
         "effective": effective(log_weights),
         "strength": 0.0,
         "kept": 1.0,
@@ -156,17 +166,21 @@ def _success(fakes: np.ndarray, real: np.ndarray, seed: int) -> float:
     return auc(judged.scores, label)
 
 
-def _membership(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, rng: np.random.Generator) -> float:
-    """AUC of the nearest-neighbour ratio, members against unseen patients; everybody but the patient counts as another real one."""
+def attacker(real: np.ndarray, unseen: np.ndarray, seed: int) -> Callable[[np.ndarray], float]:
+    """attack(fakes) is the AUC of the nearest-neighbour ratio, `real` against `unseen`; all but the patient count as other real ones."""
     if min(len(real), len(unseen)) < 20:
-        return 0.5
-    everyone = np.concatenate([real[rng.permutation(len(real))[:ATTACKED]], unseen[:ATTACKED]])
+        return lambda fakes: 0.5
+    members = real[seeds.generator(seed, "attacked").permutation(len(real))[:ATTACKED]]
+    everyone = np.concatenate([members, unseen[:ATTACKED]])
     by = [np.sort(column[~np.isnan(column)]) for column in everyone.T]
     targets, who = _ranks(everyone, by), np.arange(len(everyone))
-    to_real, _ = nearest(targets, targets, 1, query_owner=who, point_owner=who)
-    to_made, _ = nearest(targets, _ranks(fakes, by), 1)
-    score = np.log(to_real[:, 0] + 1e-6) - np.log(to_made[:, 0] + 1e-6)
-    return auc(score, (who < len(everyone) - min(len(unseen), ATTACKED)).astype(int))
+    to_real = np.log(nearest(targets, targets, 1, query_owner=who, point_owner=who)[0][:, 0] + 1e-6)
+    member = (who < len(members)).astype(int)
+
+    def attack(fakes: np.ndarray) -> float:
+        return auc(to_real - np.log(nearest(targets, _ranks(fakes, by), 1)[0][:, 0] + 1e-6), member)
+
+    return attack
 
 
 def _ranks(values: np.ndarray, by: list[np.ndarray]) -> np.ndarray:
