@@ -85,8 +85,10 @@ def handed(folder: Path, evidence: Evidence, seed: int, most: int | None) -> lis
     columns = gathered(evidence.synthetic.frame, evidence.train).columns
     every = {"train": evidence.train, "holdout": evidence.holdout, "reference": evidence.reference, "synthetic": evidence.synthetic}
     frames = {name: cohort.frame.select(column.name for column in columns) for name, cohort in every.items()}
-    frames["strangers"] = frames["holdout"].head(frames["holdout"].height if most is None else most)
-    frames["members"] = frames["train"][np.random.default_rng([seed, 3]).permutation(frames["train"].height)[: frames["strangers"].height]]
+    # Drawn, not the first: patients may lie in order of their days, and the members are of all days.
+    draw, holdout, train = np.random.default_rng([seed, 3]), frames["holdout"], frames["train"]
+    frames["strangers"] = holdout[draw.permutation(holdout.height)[: holdout.height if most is None else most]]
+    frames["members"] = train[draw.permutation(train.height)[: frames["strangers"].height]]
     levels = [column.name for column in columns if not column.numeric]
     flagged = [column.name for column in columns if column.numeric and any(frame[column.name].null_count() for frame in frames.values())]
     middles = {column.name: frames["synthetic"][column.name].to_physical().median() for column in columns if column.numeric}
