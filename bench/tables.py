@@ -50,7 +50,7 @@ TARGETS = {
 #: The peers, and the environment that each lives in.
 PEERS = {"copula": "sdv", "tvae": "sdv", "ctgan": "sdv", "mostly": "mostly", "arf": "arf"}
 #: Those with differential privacy, for private.py: `aim-1` is AIM at epsilon 1.
-PRIVATE = {"aim": "smartnoise", "mst": "smartnoise", "dpctgan": "smartnoise", "patectgan": "smartnoise"}
+PRIVATE = {"aim": "smartnoise", "shortaim": "smartnoise", "mst": "smartnoise", "dpctgan": "smartnoise", "patectgan": "smartnoise"}
 SCRIPTS = Path(__file__).parent / "peers"
 #: Heading -> figure of the judge or of the cost.
 COLUMNS = {
