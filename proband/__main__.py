@@ -3,7 +3,7 @@
 import os
 import sys
 
-from proband.errors import interrupted
+from proband.errors import INTERRUPTED, interrupted
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     except BaseException as error:
         if not interrupted(error):
             raise
-        print("Interrupted. Nothing was left half-written.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         code = 2
     if code == 2:
         # Python would end by the signal itself when Ctrl-C came while it ran code from a string, as dataclasses do, though it was caught.

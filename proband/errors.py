@@ -1,5 +1,7 @@
 """What can go wrong, in words a person can act on: name, value, expectation, remedy."""
 
+INTERRUPTED = "Interrupted. Nothing was left half-written."
+
 
 class ProbandError(Exception):
     """The root of every error that proband raises on purpose."""

@@ -25,20 +25,18 @@ for command in (  # as the help lists them
 ):
     app.command()(command)
 
-INTERRUPTED = "Interrupted. Nothing was left half-written."
-
 
 def run() -> int:
     """Run the command line; the exit code."""
     try:
         code = _command()
-        return _complain(INTERRUPTED, 2) if code == 130 else code  # 130: the command line caught Ctrl-C itself
+        return _complain(errors.INTERRUPTED, 2) if code == 130 else code  # 130: the command line caught Ctrl-C itself
     except errors.NotReleasable as no:
         return _complain(str(no), 1)
     except errors.ProbandError as wrong:
         return _complain(str(wrong), 2)
     except typer.Abort:
-        return _complain(INTERRUPTED, 2)
+        return _complain(errors.INTERRUPTED, 2)
     except OSError as wrong:
         return _complain(f"{wrong.strerror or wrong}{f': {wrong.filename}' if wrong.filename else ''}. Nothing was left half-written.", 2)
     except MemoryError:
