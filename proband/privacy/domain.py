@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from scipy import optimize
 
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
@@ -21,10 +22,14 @@ from proband.privacy.budget import Budget, deviation
 from proband.schema import Column, Schema
 
 STAND_INS = 20_000
-CELLS = 32  # of a number's range, once it is known where its values lie
+CLEAR = 4.0  # standard deviations of the noise that a cell of a number's range shall have patients, once it is known where they lie
+FEWEST_CELLS, MOST_CELLS = 8, 64
 #: Shares of a number's budget: where its values lie at all, where they are dense, how they are spread.
 STAGES = (0.2, 0.3, 0.5)
-SURE = 4.0  # standard deviations of the noise above which a magnitude is believed to have patients
+#: Standard deviations of the noise above which a magnitude is believed to have patients, anywhere, and beside one that surely has.
+SURE, LIKELY = 4.0, 2.0
+PASSES = 3
+EVEN = 1.0  # how much it costs a number that neighbouring cells differ in density, in standard deviations of the last look's noise
 #: The years 1 to 9999 in days and in microseconds since 1970, and the nanoseconds of a day: bounds that no patient has a say in.
 _CALENDAR = {"date": (-719_162.0, 2_932_896.0), "datetime": (-719_162 * 86_400e6, 2_932_896 * 86_400e6), "time": (0.0, 86_400e9 - 1)}
 #: Ends of the magnitudes: 0 and powers of two, both ways. No patient has a say in them.
@@ -103,17 +108,62 @@ def _asked(series: pl.Series, column: Column, budget: Budget, rho: float) -> Spr
         noisy = budget.counts(np.bincount(cells, minlength=len(names) + 1), rho=rho, what=f"levels of {column.name}")
         return Spread(shares(noisy), None)
     values, step, (low, high) = to_numbers(series), _step(column), bounds_of(column)
-    edges = np.unique(np.clip(MAGNITUDES, low, high))
-    if len(edges) < 2:
-        edges = np.array([edges[0], edges[0] + (step or 1.0)])
-    for at, part in enumerate(STAGES):
-        noisy = budget.counts(_counted(values, edges), rho=part * rho, what=f"range of {column.name}, look {at + 1}")
-        if at == 0:
-            edges, noisy = _where(edges, noisy, SURE * deviation(part * rho))
-        found = shares(noisy)
-        if at < len(STAGES) - 1:
-            edges = _finer(edges, found[1:], step)
-    return Spread(found, edges)
+    edges = _between(np.unique(np.clip(MAGNITUDES, low, high)), step)
+    looks: list[_Look] = []
+    for part in STAGES:
+        noise = deviation(part * rho)
+        if looks:
+            most = looks[-1].noisy[1:].sum() / (CLEAR * noise)
+            edges = _finer(_together(looks), edges, int(np.clip(most, FEWEST_CELLS, MOST_CELLS)), step)
+        noisy = budget.counts(_counted(values, edges), rho=part * rho, what=f"range of {column.name}, look {len(looks) + 1}")
+        if not looks:
+            edges, noisy = _where(edges, noisy, noise)
+        looks.append(_Look(edges, noisy, noise))
+    return _together(looks)
+
+
+class _Look(NamedTuple):
+    """noisy (1 + cells,): how many are missing and in each cell between the `edges` (cells + 1,); noise: its standard deviation."""
+
+    edges: np.ndarray
+    noisy: np.ndarray
+    noise: float
+
+
+def _together(looks: list[_Look]) -> Spread:
+    """The spread that agrees best with all looks, each by its noise, in cells as fine as all their edges make them.
+
+    Least squares, no share below 0. Looks with other edges say more of one range than any does alone; where none says how the patients
+    lie within a cell, neighbours are alike.
+    """
+    if len(looks) == 1:
+        return Spread(shares(looks[0].noisy), looks[0].edges)
+    edges = np.unique(np.concatenate([look.edges for look in looks]))
+    width = np.diff(edges)
+    cells = np.arange(len(width))
+    rows, asked = [], []
+    for at, look in enumerate(looks):
+        told = np.delete(np.arange(len(look.noisy)), [1, -1] if at == 0 else [])  # its end cells lack what lies beyond them
+        within = np.zeros((len(look.noisy), 1 + len(width)))
+        within[0, 0] = 1
+        within[np.clip(np.searchsorted(look.edges, edges[:-1], side="right"), 1, len(look.edges) - 1), 1 + cells] = 1
+        rows.append(within[told] / look.noise)
+        asked.append(look.noisy[told] / look.noise)
+    differ = np.zeros((len(width) - 1, 1 + len(width)))  # from one cell to the next, were both as wide as in the mean
+    both = (width[1:] + width[:-1]) / 2
+    differ[cells[:-1], 1 + cells[:-1]], differ[cells[:-1], 2 + cells[:-1]] = -width[1:] / both, width[:-1] / both
+    found = np.zeros(1 + len(width))
+    for _ in range(PASSES):  # a step that stands out from the noise is a heap: it is not smoothed away
+        alike = EVEN / np.hypot(looks[-1].noise, differ @ found)
+        found, _ = optimize.nnls(np.concatenate([*rows, alike[:, None] * differ]), np.concatenate([*asked, np.zeros(len(differ))]))
+    return Spread(found / found.sum() if found.sum() > 0 else shares(found), edges)
+
+
+def _between(edges: np.ndarray, step: float | None) -> np.ndarray:
+    """Edges that no value of the format lies on: a value on a magnitude is the first of its cell, the last one the last of all."""
+    if step is None:
+        return edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])
+    return np.unique(np.append((np.ceil(edges / step) - 0.5) * step, (np.floor(edges[-1] / step) + 0.5) * step))
 
 
 def _counted(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -123,21 +173,28 @@ def _counted(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.concatenate([[(~known).sum()], np.bincount(cells, minlength=len(edges))[1:]])
 
 
-def _where(edges: np.ndarray, noisy: np.ndarray, enough: float) -> tuple[np.ndarray, np.ndarray]:
-    """The magnitudes from the first to the last that surely have patients, and one more on either side, for the tails."""
-    sure = np.flatnonzero(noisy[1:] > enough)
+def _where(edges: np.ndarray, noisy: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """The magnitudes from the first to the last that surely have patients, on to those beside them that likely have, and one more on
+    either side, for the tails."""
+    sure = np.flatnonzero(noisy[1:] > SURE * noise)
     if not len(sure):
         sure = np.array([int(np.argmax(noisy[1:]))])
-    first, last = max(0, sure[0] - 1), min(len(edges) - 2, sure[-1] + 1)
+    first, last = sure[0], sure[-1]
+    while first > 0 and noisy[first] > LIKELY * noise:
+        first -= 1
+    while last < len(edges) - 2 and noisy[last + 2] > LIKELY * noise:
+        last += 1
+    first, last = max(0, first - 1), min(len(edges) - 2, last + 1)
     return edges[first : last + 2], np.concatenate([noisy[:1], noisy[1 + first : 2 + last]])
 
 
-def _finer(edges: np.ndarray, found: np.ndarray, step: float | None) -> np.ndarray:
-    """Ends of up to `CELLS` cells with equal shares, each share spread evenly within its cell; no cell is finer than the format."""
-    until = np.concatenate([[0.0], np.cumsum(found)])
+def _finer(found: Spread, edges: np.ndarray, cells: int, step: float | None) -> np.ndarray:
+    """Ends of up to `cells` cells with equal shares from the first to the last of `edges`; no cell is finer than the format."""
+    assert found.edges is not None
+    until = np.concatenate([[0.0], np.cumsum(found.shares[1:])])
     if until[-1] <= 0:
         return edges
-    inner = np.interp(np.linspace(0, 1, CELLS + 1)[1:-1] * until[-1], until, edges)
+    inner = np.interp(np.linspace(0, 1, cells + 1)[1:-1] * until[-1], until, found.edges)
     if step is not None:
         inner = (np.floor(inner / step) + 0.5) * step
     inner = inner[(inner > edges[0]) & (inner < edges[-1])]

@@ -7,7 +7,21 @@ import pytest
 from proband.cohort import Cohort
 from proband.encode.numbers import to_numbers
 from proband.privacy.budget import Budget, rho_of
-from proband.privacy.domain import STAND_INS, _asked, _counted, _drawn, _finer, one_row_each, private_encoder, shares
+from proband.privacy.domain import (
+    STAND_INS,
+    Spread,
+    _asked,
+    _between,
+    _counted,
+    _drawn,
+    _finer,
+    _Look,
+    _together,
+    _where,
+    one_row_each,
+    private_encoder,
+    shares,
+)
 from proband.schema import Column, Grid, Schema, Table
 
 RHO = rho_of(1.0, 1e-5)
@@ -24,9 +38,40 @@ def test_counts_are_missing_then_cells_and_what_is_beyond_counts_at_the_ends():
 
 
 def test_finer_cells_go_where_the_patients_are_and_not_below_the_format():
-    edges = _finer(np.array([0.0, 1.0, 1024.0]), np.array([0.9, 0.1]), None)
-    assert ((edges > 0) & (edges < 1)).sum() > 20
-    assert _finer(np.array([0.0, 4.0]), np.array([1.0]), 1.0).tolist() == [0.0, 0.5, 1.5, 2.5, 3.5, 4.0]
+    dense = Spread(np.array([0.0, 0.9, 0.1]), np.array([0.0, 1.0, 1024.0]))
+    edges = _finer(dense, np.array([0.0, 1024.0]), 20, None)
+    assert len(edges) == 21 and ((edges > 0) & (edges < 1)).sum() == 17
+    even = Spread(np.array([0.0, 1.0]), np.array([-0.5, 4.5]))
+    assert _finer(even, np.array([-0.5, 4.5]), 20, 1.0).tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5]
+
+
+def test_no_edge_lies_on_a_value_of_the_format():
+    assert _between(np.array([0.0, 1.0, 2.0, 4.0]), 1.0).tolist() == [-0.5, 0.5, 1.5, 3.5, 4.5]
+    assert _between(np.array([0.0, 1.0]), None).tolist() == [0.0, 1.0]
+    assert _between(np.array([3.0]), None).tolist() == [3.0, 4.0]
+
+
+def test_a_range_goes_on_while_patients_are_likely():
+    edges = 2.0 ** np.arange(9)
+    noisy = np.array([0, 0, 90, 25, 21, 5, 9, 0, 39])  # missing, then eight cells; the noise is 10
+    found, counts = _where(edges, noisy, 10.0)
+    assert found.tolist() == [1, 2, 4, 8, 16, 32] and counts.tolist() == [0, 0, 90, 25, 21, 5]
+
+
+def test_two_looks_together_say_more_than_each():
+    whole = _Look(np.array([0.0, 2.0, 4.0, 8.0, 12.0, 14.0, 16.0]), np.array([100, 0, 0, 400, 400, 0, 0]), 1.0)
+    cut = _Look(np.array([0.0, 6.0, 10.0, 16.0]), np.array([100, 300, 400, 100]), 1.0)
+    found = _together([whole, cut])
+    assert found.edges.tolist() == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert found.shares * 900 == pytest.approx([100, 0, 0, 300, 100, 300, 100, 0, 0], abs=20)
+
+
+def test_a_heap_is_not_smoothed_away():
+    days = np.random.default_rng(0).choice([1, 2, 3, 5, 8, 20, 40], 5_000, p=[0.65, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05])
+    column = Column(name="day", kind="integer", low=0)
+    found = to_numbers(_drawn(_asked(pl.Series("day", days), column, Budget(RHO / 20), RHO / 20), column, np.random.default_rng(1)))
+    assert np.mean(found == 1) == pytest.approx(0.65, abs=0.05)
+    assert np.mean(found > 10) == pytest.approx(0.1, abs=0.05)
 
 
 @pytest.mark.parametrize(("middle", "spread"), [(140.0, 4.0), (1.1, 0.3), (-40.0, 5.0), (50_000.0, 9_000.0)])
