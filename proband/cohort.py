@@ -13,7 +13,7 @@ import polars as pl
 
 from proband import seeds
 from proband.errors import InputError
-from proband.schema import Schema
+from proband.schema import Schema, Table
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,41 @@ class Split(NamedTuple):
 class Cohort:
     """Patients' data under one schema.
 
-    `frame` has the schema's columns, in order and of the schema's types (`Column.dtype`). Rows of one patient share
-    the value of the key column; without a key every row is a patient.
+    `frame` has the columns of the schema's first table, in order and of the schema's types (`Column.dtype`). Rows of one patient share
+    the value of the key column; without a key every row is a patient. `linked` has a frame for each further table, by name.
     """
 
     schema: Schema
     frame: pl.DataFrame
     mark: Mark | None = None
+    linked: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expected = {column.name: column.dtype for column in self.schema.table.columns}
-        found = dict(self.frame.schema)
-        if list(found) != list(expected):
-            missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
+        if set(self.linked) != {table.name for table in self.schema.children}:
+            declared = [table.name for table in self.schema.children]
             raise InputError(
-                f"The frame does not have the schema's columns in order: missing {missing}, unknown {extra}. Read it with proband.read."
+                f"The schema has the linked tables {declared}, and the frames are {list(self.linked)}. Read it with proband.read."
             )
-        for name, dtype in expected.items():
-            if found[name] != dtype:
-                raise InputError(f"Column {name!r} is {found[name]}, the schema's kind needs {dtype}. Read it with proband.read.")
+        for table, frame in self.tables:
+            where = f"table {table.name!r}: " if self.linked else ""
+            expected = {column.name: column.dtype for column in table.columns}
+            found = dict(frame.schema)
+            if list(found) != list(expected):
+                missing, extra = [n for n in expected if n not in found], [n for n in found if n not in expected]
+                raise InputError(
+                    f"{where}The frame does not have the schema's columns in order: missing {missing}, unknown {extra}. "
+                    "Read it with proband.read."
+                )
+            for name, dtype in expected.items():
+                if found[name] != dtype:
+                    raise InputError(
+                        f"{where}Column {name!r} is {found[name]}, the schema's kind needs {dtype}. Read it with proband.read."
+                    )
+
+    @property
+    def tables(self) -> list[tuple[Table, pl.DataFrame]]:
+        """Every table with its frame, parents first."""
+        return [(self.schema.table, self.frame), *((table, self.linked[table.name]) for table in self.schema.children)]
 
     @property
     def patients(self) -> pl.Series:
@@ -80,24 +96,33 @@ class Cohort:
         It ties a report to the very patients it judged. Neither file format nor mark enters: Parquet and CSV agree.
         """
         digest = hashlib.sha256()
-        for column in self.schema.table.columns:
-            series = self.frame[column.name]
-            digest.update(json.dumps([column.name, column.kind, len(series)]).encode() + b"\n")
-            digest.update(np.packbits(series.is_null().to_numpy()).tobytes())
-            if series.dtype == pl.String:
-                text = series.fill_null("")
-                digest.update(text.str.len_bytes().to_numpy().astype("<i8").tobytes())
-                digest.update((text.str.join("").item() if len(text) else "").encode())
-            elif series.dtype == pl.Float64:  # adding 0.0 turns -0.0, which equals 0.0, into 0.0
-                digest.update((series.fill_null(0.0).to_numpy() + 0.0).astype("<f8").tobytes())
-            else:
-                digest.update(series.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes())
+        for at, (table, frame) in enumerate(self.tables):
+            if at:
+                digest.update(json.dumps(["table", table.name, frame.height]).encode() + b"\n")
+            for column in table.columns:
+                series = frame[column.name]
+                digest.update(json.dumps([column.name, column.kind, len(series)]).encode() + b"\n")
+                digest.update(np.packbits(series.is_null().to_numpy()).tobytes())
+                if series.dtype == pl.String:
+                    text = series.fill_null("")
+                    digest.update(text.str.len_bytes().to_numpy().astype("<i8").tobytes())
+                    digest.update((text.str.join("").item() if len(text) else "").encode())
+                elif series.dtype == pl.Float64:  # adding 0.0 turns -0.0, which equals 0.0, into 0.0
+                    digest.update((series.fill_null(0.0).to_numpy() + 0.0).astype("<f8").tobytes())
+                else:
+                    digest.update(series.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes())
         return digest.hexdigest()
 
     def take(self, patients: Iterable[object]) -> Cohort:
-        """Only these patients, all their rows, in the cohort's order. Without a key, row numbers."""
+        """Only these patients, all their rows in all tables, in the cohort's order. Without a key, row numbers."""
         wanted = pl.Series(values=list(patients), dtype=self._patient_of_row.dtype)
-        return replace(self, frame=self.frame.filter(self._patient_of_row.is_in(wanted.implode())))
+        kept = {self.schema.table.name: self.frame.filter(self._patient_of_row.is_in(wanted.implode()))}
+        for table in self.schema.children:
+            assert table.parent is not None and table.on is not None
+            owner = kept[table.parent][self.schema[table.parent].key or ""]
+            rows = self.linked[table.name]
+            kept[table.name] = rows.filter(rows[table.on].is_in(owner.implode()))
+        return replace(self, frame=kept.pop(self.schema.table.name), linked=kept)
 
     def split(self, *, holdout: float = 0.2, reference: float = 0.2, seed: int) -> Split:
         """Train, holdout and reference patients, drawn at random before anything learns.

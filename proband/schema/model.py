@@ -143,21 +143,54 @@ class Rule(_Frozen):
     why: str = ""
 
 
+class Link(_Frozen):
+    """`column` of a table holds the key of a row of `table`: which stay an event belongs to, beside whose it is."""
+
+    column: str
+    table: str
+
+
 class Table(_Frozen):
-    """A table: its columns in order, and `key`, the column that names the patient (None: every row is a patient)."""
+    """A table: its columns in order, and how its rows hang together with those of other tables.
+
+    key        the column that names a row: in the first table the patient (None there: every row is a patient), in another what its
+               own children point at
+    parent     the table whose rows own this one's; None for the first. `on` is the column that holds the parent's key
+    order      the columns along which the rows of one parent run, the time first; rows alike in them happened together
+    links      further columns that point at rows of other tables
+    measures   (code, value): in each row `code` says what was measured and `value` how much, so that every code has values of its own
+    variables  one Column for each level of `code`: kind, unit, bounds and grid of its values
+    """
 
     name: str
     columns: tuple[Column, ...]
     key: str | None = None
+    parent: str | None = None
+    on: str | None = None
+    order: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    measures: tuple[str, str] | None = None
+    variables: tuple[Column, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Table:
         names = [column.name for column in self.columns]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"table {self.name!r}: column {sorted(twice)[0]!r} is declared twice; delete one")
-        if self.key is not None and self.key not in names:
-            raise ValueError(f"table {self.name!r}: key = {self.key!r} is not among its columns: {', '.join(names)}")
+        for told, what in ((names, "column"), ([variable.name for variable in self.variables], "variable")):
+            twice = {name for name in told if told.count(name) > 1}
+            if twice:
+                raise ValueError(f"table {self.name!r}: {what} {sorted(twice)[0]!r} is declared twice; delete one")
+        named = {"key": self.key, "on": self.on} | {f"order[{at}]": name for at, name in enumerate(self.order)}
+        named |= {f"links[{at}].column": link.column for at, link in enumerate(self.links)}
+        named |= {f"measures[{at}]": name for at, name in enumerate(self.measures or ())}
+        for what, name in named.items():
+            if name is not None and name not in names:
+                raise ValueError(f"table {self.name!r}: {what} = {name!r} is not among its columns: {', '.join(names)}")
+        if (self.parent is None) != (self.on is None):
+            raise ValueError(
+                f"table {self.name!r}: parent and on go together: which table owns its rows, and which column says whose they are"
+            )
+        if self.variables and self.measures is None:
+            raise ValueError(f"table {self.name!r}: variables need measures = [code, value], the two columns that hold them")
         return self
 
     def __getitem__(self, name: str) -> Column:
@@ -207,8 +240,25 @@ class Schema(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Schema:
-        if len(self.tables) != 1:
-            raise ValueError(f"{len(self.tables)} tables are declared; linked tables are not supported yet, declare one")
+        if not self.tables:
+            raise ValueError("no table is declared; declare the patients' own first")
+        known: dict[str, Table] = {}
+        for table in self.tables:
+            if table.name in known:
+                raise ValueError(f"table {table.name!r} is declared twice; rename one")
+            if (table.parent is None) != (not known):
+                raise ValueError(
+                    f"table {table.name!r}: the first table holds the patients and has no parent, every other has one, declared before it"
+                )
+            if table.parent is not None and (table.parent not in known or known[table.parent].key is None):
+                raise ValueError(
+                    f"table {table.name!r}: parent = {table.parent!r} is no table with a key declared before it: {', '.join(known)}"
+                )
+            known[table.name] = table
+        for table in self.tables:
+            for link in table.links:
+                if link.table not in known or known[link.table].key is None:
+                    raise ValueError(f"table {table.name!r}: column {link.column!r} points at {link.table!r}, which is no table with a key")
         for rule in self.rules:
             sql.check(rule.sql, self.table)
         for proposal in self.proposals:
@@ -217,8 +267,19 @@ class Schema(_Frozen):
 
     @property
     def table(self) -> Table:
-        """The one table (linked tables come later)."""
+        """The first table: the patients' own. Most records have no other."""
         return self.tables[0]
+
+    @property
+    def children(self) -> tuple[Table, ...]:
+        """The tables that hang on the first, each after its parent; none where every patient is rows of one table."""
+        return self.tables[1:]
+
+    def __getitem__(self, name: str) -> Table:
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise InputError(f"Table {name!r} is not in the schema. It has: {', '.join(table.name for table in self.tables)}.")
 
     def check(self, cohort: Any) -> list[Problem]:
         """What a person should look at in a cohort under this schema: broken rules, exact duplicates, constant or empty columns."""
@@ -246,9 +307,10 @@ class Schema(_Frozen):
         for proposal in proposals:
             if proposal.accept:
                 columns[proposal.column] |= _without_leftovers(proposal.change)
-        table = self.table.model_dump() | {"columns": list(columns.values())}
+        tables = [table.model_dump() for table in self.tables]
+        tables[0]["columns"] = list(columns.values())
         rest = [p for p in proposals if not p.accept]
-        return validated(self.model_dump() | {"tables": [table], "proposals": [p.model_dump() for p in rest]}, "schema")
+        return validated(self.model_dump() | {"tables": tables, "proposals": [p.model_dump() for p in rest]}, "schema")
 
     def save(self, path: str | Path) -> None:
         """Write TOML that a person can edit. Written beside `path`, then renamed."""
