@@ -1,0 +1,209 @@
+"""Synthetic intensive-care stays under one judge: PhysioNet 2012 set A, irregular charts of 37 variables over 48 hours.
+
+    python bench/sequences.py --data DIR [--made FOLDER...] [--n 1200] [--seed 1]
+
+DIR holds Outcomes-a.txt and set-a.parquet. FOLDER holds stays and events (.csv or .parquet) of synthetic patients, under its own name in
+the table. `judge(train, holdout, reference, synthetic, seed)` gives the FIGURES of a cohort in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.stats import ks_2samp
+
+from proband import seeds
+from proband.cohort import Cohort, Split
+from proband.privacy.membership import neighbourhood, ratio
+from proband.privacy.patients import attacked, gathered
+from proband.schema import Column, Schema, Table
+from proband.schema.grids import find_grid
+from proband.stats import sequences as over_time
+from proband.stats.classifiers import boosted_trees
+from proband.stats.discrimination import auc, discriminate
+from proband.validate.histories import events, summarised
+
+FIGURES = {
+    "events_ks": "events per stay: Kolmogorov-Smirnov distance to the holdout",
+    "rate_r2": "R2 of the log event rates by variable",
+    "gaps_ks": "gaps between distinct times: Kolmogorov-Smirnov distance",
+    "together_stay": "mean |difference| of phi over pairs of variables: both in a stay",
+    "together_minute": "the same: both at one minute of a stay",
+    "values": "Wasserstein distance of the values over the real standard deviation, mean over variables",
+    "lag1": "mean |difference| over variables of the correlation of a value with the one before",
+    "lag1_within": "the same after the stay's own mean is taken off",
+    "two_sample_auc": "boosted trees on 259 figures a stay (7 of each variable), 5 folds, synthetic v holdout at equal size; 0.5 is a guess",
+    "tstr": "in-hospital death on the holdout, trees that learned from synthetic stays (those figures and the statics): AUROC",
+    "trtr": "the same from as many training stays",
+    "outside": "share of events outside 0 to 2880 minutes",
+    "backwards": "share of rows of a stay earlier than the row before",
+    "negative": "share of values below 0 where the variable cannot be",
+    "out_of_range": "share of values outside their variable's bounds",
+    "diastolic": "share of moments with both pressures in which the diastolic is not below the systolic",
+    "membership": "AUC of the nearest-neighbour attack on the figures: training v holdout stays; 0.5 is a guess",
+}
+
+MINUTES = 2880
+#: Variables and what a living patient, or a machine that reads one, can show; wide, so that bounds take out slips (pH 735) and no patient.
+BOUNDS = {
+    "ALP": (1, 5000), "ALT": (1, 30000), "AST": (1, 40000), "Albumin": (0.5, 7), "BUN": (0, 300), "Bilirubin": (0, 80),
+    "Cholesterol": (10, 1000), "Creatinine": (0.1, 40), "DiasABP": (0, 300), "FiO2": (0.21, 1), "GCS": (3, 15), "Glucose": (5, 2000),
+    "HCO3": (1, 70), "HCT": (5, 75), "HR": (0, 300), "K": (1, 25), "Lactate": (0.1, 40), "MAP": (0, 300), "MechVent": (1, 1),
+    "Mg": (0.2, 15), "NIDiasABP": (0, 300), "NIMAP": (0, 300), "NISysABP": (0, 350), "Na": (80, 200), "PaCO2": (0, 200),
+    "PaO2": (0, 700), "Platelets": (1, 2500), "RespRate": (0, 120), "SaO2": (10, 100), "SysABP": (0, 350), "Temp": (15, 45),
+    "TroponinI": (0, 200), "TroponinT": (0, 100), "Urine": (0, 15000), "WBC": (0, 500), "Weight": (15, 400), "pH": (6.5, 8.2),
+}  # fmt: skip
+PRESSURES = (("DiasABP", "SysABP"), ("NIDiasABP", "NISysABP"))
+
+
+def read(folder: Path) -> Cohort:
+    """Every stay with at least one measurement. The row of weights at minute 0 belongs to the statics, as Height does, and is left out."""
+    long = pl.read_parquet(folder / "set-a.parquet").with_columns(
+        pl.col("RecordID").cast(pl.String), pl.col("minute").cast(pl.Int64), pl.col("Parameter").cast(pl.String).alias("parameter"),
+        (pl.col("Value").cast(pl.Float64) * 1e4).round().truediv(1e4).alias("value"),
+    )  # fmt: skip
+    first = long.filter(pl.col("minute") == 0).unique(["RecordID", "parameter"], keep="first", maintain_order=True)
+    statics = first.filter(pl.col("parameter").is_in(["Age", "Gender", "Height", "ICUType"]))
+    statics = statics.pivot("parameter", index="RecordID", values="value")
+    died = pl.read_csv(folder / "Outcomes-a.txt").select(pl.col("RecordID").cast(pl.String), (pl.col("In-hospital_death") == 1).alias("died"))
+    bounds = pl.DataFrame([(name, low, high) for name, (low, high) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
+    charted = long.filter(~((pl.col("parameter") == "Weight") & (pl.col("minute") == 0))).join(bounds, on="parameter", how="inner", maintain_order="left")
+    charted = charted.filter(pl.col("value").is_between(pl.col("low"), pl.col("high"))).select("RecordID", "minute", "parameter", "value")
+    charted = charted.sort("RecordID", "minute", maintain_order=True)
+    stays = statics.join(died, on="RecordID").filter(pl.col("RecordID").is_in(charted["RecordID"].implode())).sort("RecordID")
+    known = lambda name: pl.when(pl.col(name) >= 0).then(pl.col(name))  # noqa: E731  (-1 is unknown)
+    stays = stays.select(
+        "RecordID", known("Age").cast(pl.Int64).alias("Age"),
+        known("Gender").cast(pl.Int64).replace_strict({0: "female", 1: "male"}, default=None, return_dtype=pl.String).alias("Gender"),
+        pl.when(pl.col("Height").is_between(100, 230)).then(pl.col("Height")).alias("Height"),
+        known("ICUType").cast(pl.Int64).replace_strict({1: "coronary", 2: "cardiac surgery", 3: "medical", 4: "surgical"}, default=None, return_dtype=pl.String).alias("ICUType"),
+        "died",
+    )  # fmt: skip
+    return Cohort(schema(stays, charted), stays, linked={"events": charted})
+
+
+def schema(stays: pl.DataFrame, charted: pl.DataFrame) -> Schema:
+    """Written by hand but for the grids, which follow from the values."""
+    grid = lambda values: find_grid(*np.unique(values.drop_nulls().to_numpy(), return_counts=True))  # noqa: E731
+    root = Table(
+        name="stays", key="RecordID",
+        columns=(
+            Column(name="RecordID", kind="identifier"),
+            Column(name="Age", kind="integer", low=15, high=90, unit="years"),
+            Column(name="Gender", kind="category", categories=("female", "male")),
+            Column(name="Height", kind="number", low=100, high=230, unit="cm", grid=grid(stays["Height"])),
+            Column(name="ICUType", kind="category", categories=("coronary", "cardiac surgery", "medical", "surgical")),
+            Column(name="died", kind="boolean"),
+        ),
+    )  # fmt: skip
+    own = {name: charted.filter(pl.col("parameter") == name)["value"] for name in BOUNDS}
+    variables = tuple(
+        Column(name=name, kind="number", low=low, high=high, grid=grid(own[name]) if len(own[name]) else None)
+        for name, (low, high) in BOUNDS.items()
+    )
+    child = Table(
+        name="events", parent="stays", on="RecordID", order=("minute",), measures=("parameter", "value"), variables=variables,
+        columns=(
+            Column(name="RecordID", kind="identifier"),
+            Column(name="minute", kind="integer", low=0, high=MINUTES, unit="min"),
+            Column(name="parameter", kind="category", categories=tuple(BOUNDS)),
+            Column(name="value", kind="number"),
+        ),
+    )  # fmt: skip
+    return Schema(tables=(root, child))
+
+
+def split(cohort: Cohort, seed: int) -> Split:
+    """2,800 stays to train, 598 to judge by (holdout), 599 more (reference)."""
+    return cohort.split(holdout=598 / len(cohort), reference=599 / len(cohort), seed=seed)
+
+
+def judge(train: Cohort, holdout: Cohort, reference: Cohort, synthetic: Cohort, seed: int) -> dict[str, float]:
+    """The FIGURES of synthetic stays, judged by the holdout. `reference` gives the attack more people to compare with, when unlike `synthetic`."""
+    real, made = events(holdout), events(synthetic)
+    found = {
+        "events_ks": float(ks_2samp(real.counts.sum(axis=1), made.counts.sum(axis=1)).statistic),
+        "rate_r2": over_time.log_rate_r2(real, made),
+        "gaps_ks": float(ks_2samp(over_time.gaps(real), over_time.gaps(made)).statistic),
+        "together_stay": over_time.apart(over_time.in_patient(real), over_time.in_patient(made)),
+        "together_minute": over_time.apart(over_time.at_once(real), over_time.at_once(made)),
+        "values": float(np.nanmean(over_time.wasserstein(real, made))),
+        "lag1": _differ(over_time.persistence(real), over_time.persistence(made)),
+        "lag1_within": _differ(over_time.persistence(real, within=True), over_time.persistence(made, within=True)),
+    }
+    flat = {name: summarised(one) for name, one in (("train", train), ("holdout", holdout), ("made", synthetic))}
+    found["two_sample_auc"] = two_sample(_figures(flat["holdout"]), _figures(flat["made"]), seed)
+    found |= mortality(flat["train"], flat["holdout"], flat["made"], seed)
+    found |= sound(synthetic, made)
+    found["membership"] = membership(flat["train"], flat["holdout"], flat["made"], seed)
+    return found
+
+
+def _differ(real: np.ndarray, made: np.ndarray) -> float:
+    """The mean |difference| over the variables for which the real correlation is known; one that cannot be told counts as 0."""
+    known = ~np.isnan(real)
+    return float(np.abs(real - np.nan_to_num(made))[known].mean())
+
+
+def _figures(flat: Cohort) -> np.ndarray:
+    """(stays, 259)"""
+    return flat.frame.select(flat.frame.columns[6:]).fill_null(float("nan")).to_numpy()
+
+
+def two_sample(real: np.ndarray, made: np.ndarray, seed: int) -> float:
+    n = min(len(real), len(made))
+    draw = seeds.generator(seed, "two-sample")
+    values = np.concatenate([made[draw.permutation(len(made))[:n]], real[draw.permutation(len(real))[:n]]])
+    labels = np.repeat([1, 0], n)
+    return auc(discriminate(values, labels, np.arange(2 * n), seed=seed).scores, labels)
+
+
+def mortality(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> dict[str, float]:
+    read = {name: _matrix(one) for name, one in (("train", train), ("holdout", holdout), ("made", made))}
+    levels = np.zeros(read["train"][0].shape[1], bool)
+    n = min(len(made), len(train))
+    found = {}
+    for name, side in (("tstr", "made"), ("trtr", "train")):
+        values, died = read[side]
+        rows = seeds.generator(seed, name).permutation(len(values))[:n]
+        found[name] = auc(boosted_trees(values[rows], died[rows], read["holdout"][0], levels), read["holdout"][1])
+    return found
+
+
+def _matrix(flat: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    kinds = ("coronary", "cardiac surgery", "medical", "surgical")
+    statics = flat.frame.select(
+        pl.col("Age").cast(pl.Float64), (pl.col("Gender") == "male").cast(pl.Float64), "Height", *((pl.col("ICUType") == k).cast(pl.Float64).alias(k) for k in kinds)
+    )  # fmt: skip
+    return np.hstack([statics.fill_null(float("nan")).to_numpy(), _figures(flat)]), flat.frame["died"].fill_null(False).to_numpy().astype(int)
+
+
+def sound(synthetic: Cohort, made: over_time.Events) -> dict[str, float]:
+    """Shares of what no chart holds."""
+    rows = synthetic.linked["events"]
+    bounds = pl.DataFrame([(n, float(a), float(b)) for n, (a, b) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
+    ranged = rows.join(bounds, on="parameter", how="left")
+    same = pl.col("RecordID") == pl.col("RecordID").shift(1)
+    broken = [over_time.not_below(made, low, high) for low, high in PRESSURES]
+    return {
+        "outside": _share(rows.select(~pl.col("minute").is_between(0, MINUTES))),
+        "backwards": _share(rows.select(same & (pl.col("minute") < pl.col("minute").shift(1)))),
+        "negative": _share(ranged.select((pl.col("low") >= 0) & (pl.col("value") < 0))),
+        "out_of_range": _share(ranged.select((pl.col("value") < pl.col("low")) | (pl.col("value") > pl.col("high")))),
+        "diastolic": sum(one for one, _ in broken) / max(sum(both for _, both in broken), 1),
+    }
+
+
+def _share(told: pl.DataFrame) -> float:
+    return float(told.to_series().fill_null(False).mean() or 0.0) if told.height else 0.0  # type: ignore[arg-type]
+
+
+def membership(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> float:
+    keep = [made.frame.columns[0], *made.frame.columns[6:]]
+    parts = [Cohort(Schema(tables=(one.schema.table.model_copy(update={"columns": tuple(one.schema.table[n] for n in keep)}),)), one.frame.select(keep)) for one in (train, holdout)]
+    under = attacked(gathered(made.frame.select(keep), *parts), made.frame.select(keep), seed=seed)
+    return auc(under.per_patient(ratio(neighbourhood(under))), under.member)
