@@ -27,16 +27,19 @@ from proband.stats.classifiers import boosted_trees
 from proband.stats.discrimination import auc, discriminate
 from proband.validate.histories import events, summarised
 
+MINUTES = 2880
+PAIRS = 1000  # fewer give correlations whose own noise is above .05
+
 FIGURES = {
     "events_ks": "events per stay: Kolmogorov-Smirnov distance to the holdout",
     "rate_r2": "R2 of the log event rates by variable",
     "gaps_ks": "gaps between distinct times: Kolmogorov-Smirnov distance",
-    "together_stay": "mean |difference| of phi over pairs of variables: both in a stay",
-    "together_minute": "the same: both at one minute of a stay",
+    "together_stay": "mean |difference| over pairs of variables: share of stays that have both",
+    "together_minute": "the same: share of the minutes with the one that have the other too",
     "values": "Wasserstein distance of the values over the real standard deviation, mean over variables",
-    "lag1": "mean |difference| over variables of the correlation of a value with the one before",
+    "lag1": f"mean |difference| of the correlation of a value with the one before; variables with {PAIRS} pairs in the holdout",
     "lag1_within": "the same after the stay's own mean is taken off",
-    "two_sample_auc": "boosted trees on 259 figures a stay (7 of each variable), 5 folds, synthetic v holdout at equal size; 0.5 is a guess",
+    "two_sample_auc": "boosted trees on 259 figures a stay (7 of each variable), synthetic v holdout at equal size; 0.5 is a guess",
     "tstr": "in-hospital death on the holdout, trees that learned from synthetic stays (those figures and the statics): AUROC",
     "trtr": "the same from as many training stays",
     "outside": "share of events outside 0 to 2880 minutes",
@@ -47,7 +50,6 @@ FIGURES = {
     "membership": "AUC of the nearest-neighbour attack on the figures: training v holdout stays; 0.5 is a guess",
 }
 
-MINUTES = 2880
 #: Variables and what a living patient, or a machine that reads one, can show; wide, so that bounds take out slips (pH 735) and no patient.
 BOUNDS = {
     "ALP": (1, 5000), "ALT": (1, 30000), "AST": (1, 40000), "Albumin": (0.5, 7), "BUN": (0, 300), "Bilirubin": (0, 80),
@@ -57,32 +59,36 @@ BOUNDS = {
     "PaO2": (0, 700), "Platelets": (1, 2500), "RespRate": (0, 120), "SaO2": (10, 100), "SysABP": (0, 350), "Temp": (15, 45),
     "TroponinI": (0, 200), "TroponinT": (0, 100), "Urine": (0, 15000), "WBC": (0, 500), "Weight": (15, 400), "pH": (6.5, 8.2),
 }  # fmt: skip
+UNITS = ("coronary", "cardiac surgery", "medical", "surgical")
 PRESSURES = (("DiasABP", "SysABP"), ("NIDiasABP", "NISysABP"))
 
 
 def read(folder: Path) -> Cohort:
-    """Every stay with at least one measurement. The row of weights at minute 0 belongs to the statics, as Height does, and is left out."""
-    long = pl.read_parquet(folder / "set-a.parquet").with_columns(
-        pl.col("RecordID").cast(pl.String), pl.col("minute").cast(pl.Int64), pl.col("Parameter").cast(pl.String).alias("parameter"),
-        (pl.col("Value").cast(pl.Float64) * 1e4).round().truediv(1e4).alias("value"),
-    )  # fmt: skip
-    first = long.filter(pl.col("minute") == 0).unique(["RecordID", "parameter"], keep="first", maintain_order=True)
-    statics = first.filter(pl.col("parameter").is_in(["Age", "Gender", "Height", "ICUType"]))
-    statics = statics.pivot("parameter", index="RecordID", values="value")
-    died = pl.read_csv(folder / "Outcomes-a.txt").select(pl.col("RecordID").cast(pl.String), (pl.col("In-hospital_death") == 1).alias("died"))
+    """Every stay with a measurement. The row of weights at minute 0 belongs to the statics, as Height does, and is left out."""
+    value = (pl.col("Value").cast(pl.Float64) * 1e4).round() / 1e4  # the file keeps float32
+    long = pl.read_parquet(folder / "set-a.parquet").select(
+        pl.col("RecordID").cast(pl.String), pl.col("minute").cast(pl.Int64), pl.col("Parameter").cast(pl.String), value.alias("value")
+    )
+    long = long.rename({"Parameter": "parameter"})
     bounds = pl.DataFrame([(name, low, high) for name, (low, high) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
-    charted = long.filter(~((pl.col("parameter") == "Weight") & (pl.col("minute") == 0))).join(bounds, on="parameter", how="inner", maintain_order="left")
-    charted = charted.filter(pl.col("value").is_between(pl.col("low"), pl.col("high"))).select("RecordID", "minute", "parameter", "value")
-    charted = charted.sort("RecordID", "minute", maintain_order=True)
+    charted = long.filter((pl.col("parameter") != "Weight") | (pl.col("minute") > 0))
+    charted = charted.join(bounds, on="parameter", maintain_order="left").filter(pl.col("value").is_between("low", "high"))
+    charted = charted.select("RecordID", "minute", "parameter", "value").sort("RecordID", "minute", maintain_order=True)
+    first = long.filter((pl.col("minute") == 0) & pl.col("parameter").is_in(["Age", "Gender", "Height", "ICUType"]))
+    statics = first.unique(["RecordID", "parameter"], keep="first", maintain_order=True).pivot(
+        "parameter", index="RecordID", values="value"
+    )
+    outcome = pl.read_csv(folder / "Outcomes-a.txt")
+    died = outcome.select(pl.col("RecordID").cast(pl.String), (pl.col("In-hospital_death") == 1).alias("died"))
     stays = statics.join(died, on="RecordID").filter(pl.col("RecordID").is_in(charted["RecordID"].implode())).sort("RecordID")
-    known = lambda name: pl.when(pl.col(name) >= 0).then(pl.col(name))  # noqa: E731  (-1 is unknown)
     stays = stays.select(
-        "RecordID", known("Age").cast(pl.Int64).alias("Age"),
-        known("Gender").cast(pl.Int64).replace_strict({0: "female", 1: "male"}, default=None, return_dtype=pl.String).alias("Gender"),
-        pl.when(pl.col("Height").is_between(100, 230)).then(pl.col("Height")).alias("Height"),
-        known("ICUType").cast(pl.Int64).replace_strict({1: "coronary", 2: "cardiac surgery", 3: "medical", 4: "surgical"}, default=None, return_dtype=pl.String).alias("ICUType"),
+        "RecordID",
+        pl.col("Age").cast(pl.Int64),
+        pl.col("Gender").replace_strict({0.0: "female", 1.0: "male"}, default=None, return_dtype=pl.String),  # -1 is unknown
+        pl.when(pl.col("Height").is_between(100, 230)).then("Height").alias("Height"),
+        pl.col("ICUType").replace_strict({float(k): name for k, name in enumerate(UNITS, 1)}, default=None, return_dtype=pl.String),
         "died",
-    )  # fmt: skip
+    )
     return Cohort(schema(stays, charted), stays, linked={"events": charted})
 
 
@@ -96,7 +102,7 @@ def schema(stays: pl.DataFrame, charted: pl.DataFrame) -> Schema:
             Column(name="Age", kind="integer", low=15, high=90, unit="years"),
             Column(name="Gender", kind="category", categories=("female", "male")),
             Column(name="Height", kind="number", low=100, high=230, unit="cm", grid=grid(stays["Height"])),
-            Column(name="ICUType", kind="category", categories=("coronary", "cardiac surgery", "medical", "surgical")),
+            Column(name="ICUType", kind="category", categories=UNITS),
             Column(name="died", kind="boolean"),
         ),
     )  # fmt: skip
@@ -123,17 +129,17 @@ def split(cohort: Cohort, seed: int) -> Split:
 
 
 def judge(train: Cohort, holdout: Cohort, reference: Cohort, synthetic: Cohort, seed: int) -> dict[str, float]:
-    """The FIGURES of synthetic stays, judged by the holdout. `reference` gives the attack more people to compare with, when unlike `synthetic`."""
+    """The FIGURES of synthetic stays, judged by the holdout; `reference` plays the synthetic ones in the row of real against real."""
     real, made = events(holdout), events(synthetic)
     found = {
         "events_ks": float(ks_2samp(real.counts.sum(axis=1), made.counts.sum(axis=1)).statistic),
         "rate_r2": over_time.log_rate_r2(real, made),
         "gaps_ks": float(ks_2samp(over_time.gaps(real), over_time.gaps(made)).statistic),
-        "together_stay": over_time.apart(over_time.in_patient(real), over_time.in_patient(made)),
+        "together_stay": over_time.apart(over_time.together(real), over_time.together(made)),
         "together_minute": over_time.apart(over_time.at_once(real), over_time.at_once(made)),
         "values": float(np.nanmean(over_time.wasserstein(real, made))),
-        "lag1": _differ(over_time.persistence(real), over_time.persistence(made)),
-        "lag1_within": _differ(over_time.persistence(real, within=True), over_time.persistence(made, within=True)),
+        "lag1": lag1(real, made, within=False),
+        "lag1_within": lag1(real, made, within=True),
     }
     flat = {name: summarised(one) for name, one in (("train", train), ("holdout", holdout), ("made", synthetic))}
     found["two_sample_auc"] = two_sample(_figures(flat["holdout"]), _figures(flat["made"]), seed)
@@ -143,10 +149,11 @@ def judge(train: Cohort, holdout: Cohort, reference: Cohort, synthetic: Cohort, 
     return found
 
 
-def _differ(real: np.ndarray, made: np.ndarray) -> float:
-    """The mean |difference| over the variables for which the real correlation is known; one that cannot be told counts as 0."""
-    known = ~np.isnan(real)
-    return float(np.abs(real - np.nan_to_num(made))[known].mean())
+def lag1(real: over_time.Events, made: over_time.Events, *, within: bool) -> float:
+    """A correlation that cannot be told from the synthetic stays counts as 0."""
+    theirs, ours = over_time.persistence(real, within=within, least=PAIRS), over_time.persistence(made, within=within)
+    known = ~np.isnan(theirs)
+    return float(np.abs(theirs - np.nan_to_num(ours))[known].mean())
 
 
 def _figures(flat: Cohort) -> np.ndarray:
@@ -175,11 +182,12 @@ def mortality(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> dict[s
 
 
 def _matrix(flat: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    kinds = ("coronary", "cardiac surgery", "medical", "surgical")
     statics = flat.frame.select(
-        pl.col("Age").cast(pl.Float64), (pl.col("Gender") == "male").cast(pl.Float64), "Height", *((pl.col("ICUType") == k).cast(pl.Float64).alias(k) for k in kinds)
+        pl.col("Age").cast(pl.Float64), (pl.col("Gender") == "male").cast(pl.Float64), "Height", *((pl.col("ICUType") == k).cast(pl.Float64).alias(k) for k in UNITS)
     )  # fmt: skip
-    return np.hstack([statics.fill_null(float("nan")).to_numpy(), _figures(flat)]), flat.frame["died"].fill_null(False).to_numpy().astype(int)
+    return np.hstack([statics.fill_null(float("nan")).to_numpy(), _figures(flat)]), flat.frame["died"].fill_null(False).to_numpy().astype(
+        int
+    )
 
 
 def sound(synthetic: Cohort, made: over_time.Events) -> dict[str, float]:
@@ -204,6 +212,97 @@ def _share(told: pl.DataFrame) -> float:
 
 def membership(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> float:
     keep = [made.frame.columns[0], *made.frame.columns[6:]]
-    parts = [Cohort(Schema(tables=(one.schema.table.model_copy(update={"columns": tuple(one.schema.table[n] for n in keep)}),)), one.frame.select(keep)) for one in (train, holdout)]
+    parts = [
+        Cohort(
+            Schema(tables=(one.schema.table.model_copy(update={"columns": tuple(one.schema.table[n] for n in keep)}),)),
+            one.frame.select(keep),
+        )
+        for one in (train, holdout)
+    ]
     under = attacked(gathered(made.frame.select(keep), *parts), made.frame.select(keep), seed=seed)
     return auc(under.per_patient(ratio(neighbourhood(under))), under.member)
+
+
+def resampled(train: Cohort, n: int, seed: int) -> Cohort:
+    """Real training stays, drawn with replacement: everything is right but privacy."""
+    drawn = seeds.generator(seed, "resampled").integers(len(train), size=n)
+    return copied(train, drawn)
+
+
+def copied(train: Cohort, drawn: np.ndarray) -> Cohort:
+    """Stays number `drawn` under new names, with their events."""
+    stays = train.frame[drawn].rename({"RecordID": "old"}).with_columns(pl.Series("RecordID", [f"S{at}" for at in range(len(drawn))]))
+    rows = stays.select("RecordID", "old").join(train.linked["events"].rename({"RecordID": "old"}), on="old", maintain_order="left_right")
+    return Cohort(train.schema, stays.select(train.frame.columns), linked={"events": rows.select(train.linked["events"].columns)})
+
+
+def independent(train: Cohort, n: int, seed: int) -> Cohort:
+    """As many events as a training stay has; the minute of each, and its variable with its value, drawn on their own."""
+    draw = seeds.generator(seed, "independent")
+    made = copied(train, draw.integers(len(train), size=n))
+    rows, pool = made.linked["events"], train.linked["events"]
+    minute, what = (pool[draw.integers(pool.height, size=rows.height)] for _ in range(2))
+    shuffled = [made.frame[name].gather(draw.permutation(n)) for name in made.frame.columns[1:]]
+    events = (
+        rows.select("RecordID").hstack([minute["minute"], what["parameter"], what["value"]]).sort("RecordID", "minute", maintain_order=True)
+    )
+    return Cohort(train.schema, made.frame.select("RecordID").hstack(shuffled), linked={"events": events})
+
+
+def carried(train: Cohort, n: int, seed: int) -> Cohort:
+    """Training stays in which every variable keeps its first value: who is measured when is right, and nothing ever changes."""
+    made = copied(train, seeds.generator(seed, "carried").integers(len(train), size=n))
+    first = made.linked["events"].with_columns(pl.col("value").first().over("RecordID", "parameter"))
+    return Cohort(train.schema, made.frame, linked={"events": first})
+
+
+def load(path: Path, real: Cohort) -> Cohort:
+    """Synthetic stays and events from a folder, or from that of the file named. What the schema's types cannot hold is missing."""
+    folder = path if path.is_dir() else path.parent
+    frames = {}
+    for table, _ in real.tables:
+        file = next((folder / f"{table.name}{end}" for end in (".parquet", ".csv") if (folder / f"{table.name}{end}").exists()), None)
+        if file is None:
+            raise SystemExit(f"{folder} has no {table.name}.csv or {table.name}.parquet")
+        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, infer_schema=False)
+        truth = lambda name, values=frame: values[name].cast(pl.String).str.to_lowercase().is_in(["true", "1", "1.0"])  # noqa: E731
+        frames[table.name] = frame.select(
+            truth(column.name).alias(column.name)
+            if column.kind == "boolean"
+            else pl.col(column.name).cast(pl.Float64, strict=False).round().cast(column.dtype, strict=False)
+            if column.kind == "integer"
+            else pl.col(column.name).cast(column.dtype, strict=False)
+            for column in table.columns
+        )
+    return Cohort(real.schema, frames["stays"], linked={"events": frames["events"]})
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--made", type=Path, nargs="*", default=[])
+    options.add_argument("--n", type=int, default=1200)
+    options.add_argument("--seed", type=int, default=1)
+    asked = options.parse_args()
+    cohort = read(asked.data)
+    parts = split(cohort, asked.seed)
+    makers = {"resampled": resampled, "independent": independent, "carried forward": carried}
+    sides = {"real v real": parts.reference} | {name: make(parts.train, asked.n, asked.seed) for name, make in makers.items()}
+    sides |= {path.stem: load(path, cohort) for path in asked.made}
+    start, found = time.process_time(), {}
+    for name, side in sides.items():
+        found[name] = judge(*parts, side, asked.seed)
+    counts = ", ".join(f"{len(part)} {name}" for name, part in parts._asdict().items())
+    print(
+        f"{len(cohort)} stays, {cohort.linked['events'].height} events: {counts}; seed {asked.seed}; {time.process_time() - start:.0f} s of CPU\n"
+    )
+    print("| | " + " | ".join(found) + " |\n|---|" + "---|" * len(found))
+    for figure in FIGURES:
+        print(f"| {figure} | " + " | ".join(f"{one[figure]:.3f}" for one in found.values()) + " |")
+    print()
+    for figure, text in FIGURES.items():
+        print(f"{figure}: {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -73,32 +73,23 @@ def log_rate_r2(real: Events, made: Events) -> float:
     return float(1 - ((found[0] - found[1]) ** 2).sum() / spread) if spread else float("nan")
 
 
-def in_patient(events: Events) -> np.ndarray:
-    """(variables, variables) phi: how the variables that a patient has at all go together (0: independently, 1: always together)."""
-    return phi((events.counts > 0).astype(np.float32))
+def together(events: Events) -> np.ndarray:
+    """(variables, variables) the share of patients who have an event of both."""
+    seen = (events.counts > 0).astype(np.float32)
+    return np.asarray(seen.T @ seen / max(len(seen), 1))
 
 
 def at_once(events: Events) -> np.ndarray:
-    """(variables, variables) phi: how the variables of one moment go together."""
+    """(variables, variables) of the moments with the row's variable, the share with the column's too; 0 where there are none."""
     seen = np.zeros((int(events.moment.max(initial=-1)) + 1, len(events.names)), np.float32)
     seen[events.moment, events.variable] = 1
-    return phi(seen)
-
-
-def phi(seen: np.ndarray) -> np.ndarray:
-    """The correlation of every two columns of zeros and ones, 0 where a column never changes; (columns, columns)."""
-    n = max(len(seen), 1)
-    share = seen.mean(axis=0, dtype=float) if len(seen) else np.zeros(seen.shape[1])
-    spread = np.sqrt(share * (1 - share))
-    both = (seen.T @ seen) / n - np.outer(share, share)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(both / np.outer(spread, spread), posinf=0.0, neginf=0.0)
+    return np.asarray(seen.T @ seen / np.maximum(seen.sum(axis=0), 1)[:, None])
 
 
 def apart(first: np.ndarray, second: np.ndarray) -> float:
-    """The mean absolute difference of two symmetric matrices over the pairs of different columns."""
-    rows, columns = np.triu_indices(len(first), 1)
-    return float(np.abs(first - second)[rows, columns].mean()) if len(rows) else 0.0
+    """The mean absolute difference of two square matrices off the diagonal."""
+    other = ~np.eye(len(first), dtype=bool)
+    return float(np.abs(first - second)[other].mean()) if other.any() else 0.0
 
 
 def persistence(events: Events, *, within: bool = False, lag: int = 1, least: int = 30) -> np.ndarray:

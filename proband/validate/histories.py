@@ -24,7 +24,9 @@ def history_table(schema: Schema, name: str | None = None) -> Table:
     if name is None:
         return next((table for table in schema.children if table.measures), schema.children[0])
     if schema[name].parent is None:
-        raise InputError(f"Table {name!r} holds the patients, not their histories. Use one of: {', '.join(t.name for t in schema.children)}.")
+        raise InputError(
+            f"Table {name!r} holds the patients, not their histories. Use one of: {', '.join(t.name for t in schema.children)}."
+        )
     return schema[name]
 
 
