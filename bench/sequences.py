@@ -182,12 +182,11 @@ def mortality(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> dict[s
 
 
 def _matrix(flat: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    statics = flat.frame.select(
-        pl.col("Age").cast(pl.Float64), (pl.col("Gender") == "male").cast(pl.Float64), "Height", *((pl.col("ICUType") == k).cast(pl.Float64).alias(k) for k in UNITS)
-    )  # fmt: skip
-    return np.hstack([statics.fill_null(float("nan")).to_numpy(), _figures(flat)]), flat.frame["died"].fill_null(False).to_numpy().astype(
-        int
-    )
+    """The statics and the figures, (stays, 266); who died, (stays,)."""
+    units = [(pl.col("ICUType") == unit).cast(pl.Float64).alias(unit) for unit in UNITS]
+    statics = flat.frame.select(pl.col("Age").cast(pl.Float64), (pl.col("Gender") == "male").cast(pl.Float64), "Height", *units)
+    died = flat.frame["died"].fill_null(False).to_numpy().astype(int)
+    return np.hstack([statics.fill_null(float("nan")).to_numpy(), _figures(flat)]), died
 
 
 def sound(synthetic: Cohort, made: over_time.Events) -> dict[str, float]:
@@ -195,11 +194,10 @@ def sound(synthetic: Cohort, made: over_time.Events) -> dict[str, float]:
     rows = synthetic.linked["events"]
     bounds = pl.DataFrame([(n, float(a), float(b)) for n, (a, b) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
     ranged = rows.join(bounds, on="parameter", how="left")
-    same = pl.col("RecordID") == pl.col("RecordID").shift(1)
     broken = [over_time.not_below(made, low, high) for low, high in PRESSURES]
     return {
         "outside": _share(rows.select(~pl.col("minute").is_between(0, MINUTES))),
-        "backwards": _share(rows.select(same & (pl.col("minute") < pl.col("minute").shift(1)))),
+        "backwards": _share(rows.select(pl.col("minute").diff().over("RecordID") < 0)),
         "negative": _share(ranged.select((pl.col("low") >= 0) & (pl.col("value") < 0))),
         "out_of_range": _share(ranged.select((pl.col("value") < pl.col("low")) | (pl.col("value") > pl.col("high")))),
         "diastolic": sum(one for one, _ in broken) / max(sum(both for _, both in broken), 1),
@@ -293,9 +291,8 @@ def main() -> None:
     for name, side in sides.items():
         found[name] = judge(*parts, side, asked.seed)
     counts = ", ".join(f"{len(part)} {name}" for name, part in parts._asdict().items())
-    print(
-        f"{len(cohort)} stays, {cohort.linked['events'].height} events: {counts}; seed {asked.seed}; {time.process_time() - start:.0f} s of CPU\n"
-    )
+    seconds = time.process_time() - start
+    print(f"{len(cohort)} stays, {cohort.linked['events'].height} events: {counts}; seed {asked.seed}; {seconds:.0f} s of CPU\n")
     print("| | " + " | ".join(found) + " |\n|---|" + "---|" * len(found))
     for figure in FIGURES:
         print(f"| {figure} | " + " | ".join(f"{one[figure]:.3f}" for one in found.values()) + " |")
