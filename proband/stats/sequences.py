@@ -1,0 +1,157 @@
+"""Events at irregular times: how many, how far apart, what is measured with what, how values go on, and a row of figures a patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+#: What a patient's series of one variable is summed up by; `slope` is that of the least-squares line, per unit of time.
+SUMMARIES = ("count", "mean", "min", "max", "first", "last", "slope")
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events in order: by patient, then by time, those of one time as they stood.
+
+    patient, variable  (events,) codes from 0 on; time, value: (events,) float64, NaN where there is no value
+    patients, names    how many patients there are (some may have no event), and what the variables are called
+    """
+
+    patient: np.ndarray
+    time: np.ndarray
+    variable: np.ndarray
+    value: np.ndarray
+    patients: int
+    names: tuple[str, ...]
+
+    @cached_property
+    def moment(self) -> np.ndarray:
+        """(events,) the moment of each event, from 0 on: events of one patient at one time share it."""
+        fresh = np.ones(len(self.patient), bool)
+        fresh[1:] = (np.diff(self.patient) != 0) | (np.diff(self.time) != 0)
+        return np.cumsum(fresh) - 1
+
+    @cached_property
+    def series(self) -> tuple[np.ndarray, np.ndarray]:
+        """The events that have a value, by patient and variable in order of time, and where each series begins among them."""
+        whole = np.flatnonzero(~np.isnan(self.value))
+        owner = self.patient[whole] * len(self.names) + self.variable[whole]
+        order = np.argsort(owner, kind="stable")
+        starts = np.flatnonzero(np.append(True, np.diff(owner[order]) != 0)) if len(order) else np.empty(0, np.int64)
+        return whole[order], starts
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(patients, variables) how many events of each variable a patient has."""
+        cells = self.patient * len(self.names) + self.variable
+        return np.bincount(cells, minlength=self.patients * len(self.names)).reshape(self.patients, len(self.names))
+
+
+def gaps(events: Events) -> np.ndarray:
+    """The times from one moment of a patient to the next, all above 0.
+
+    >>> one = Events(np.array([0, 0, 0]), np.array([5.0, 5.0, 9.0]), np.zeros(3, int), np.zeros(3), 1, ("pulse",))
+    >>> gaps(one).tolist()
+    [4.0]
+    """
+    first = np.append(True, np.diff(events.moment) != 0)[: len(events.patient)]
+    patient, time = events.patient[first], events.time[first]
+    return np.diff(time)[np.diff(patient) == 0]
+
+
+def rates(events: Events) -> np.ndarray:
+    """(variables,) events of each variable per patient."""
+    return np.asarray(events.counts.sum(axis=0) / max(events.patients, 1))
+
+
+def log_rate_r2(real: Events, made: Events) -> float:
+    """How much of the spread of the real variables' log rates the made ones reproduce (R2, 1 at best); a count of 0 counts as a half."""
+    found = [np.log(np.maximum(one.counts.sum(axis=0), 0.5) / max(one.patients, 1)) for one in (real, made)]
+    spread = ((found[0] - found[0].mean()) ** 2).sum()
+    return float(1 - ((found[0] - found[1]) ** 2).sum() / spread) if spread else float("nan")
+
+
+def together(events: Events) -> np.ndarray:
+    """(variables, variables) the share of patients who have an event of both."""
+    seen = (events.counts > 0).astype(np.float32)
+    return np.asarray(seen.T @ seen / max(len(seen), 1))
+
+
+def at_once(events: Events) -> np.ndarray:
+    """(variables, variables) of the moments with the row's variable, the share with the column's too; 0 where there are none."""
+    seen = np.zeros((int(events.moment.max(initial=-1)) + 1, len(events.names)), np.float32)
+    seen[events.moment, events.variable] = 1
+    return np.asarray(seen.T @ seen / np.maximum(seen.sum(axis=0), 1)[:, None])
+
+
+def apart(first: np.ndarray, second: np.ndarray) -> float:
+    """The mean absolute difference of two square matrices off the diagonal."""
+    other = ~np.eye(len(first), dtype=bool)
+    return float(np.abs(first - second)[other].mean()) if other.any() else 0.0
+
+
+def persistence(events: Events, *, within: bool = False, lag: int = 1, least: int = 30) -> np.ndarray:
+    """(variables,) the correlation of a value with the patient's value `lag` measurements before; NaN below `least` pairs.
+
+    within  a patient's own mean is taken off first: what is left of the correlation is the course, not who the patient is
+    """
+    rows, starts = events.series
+    found = np.full(len(events.names), np.nan)
+    if not len(rows):
+        return found
+    value, of = events.value[rows], np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
+    if within:
+        value = value - (np.bincount(of, value) / np.bincount(of))[of]
+    pairs = np.flatnonzero(of[lag:] == of[:-lag])
+    variable = events.variable[rows][pairs]
+    for at in range(len(found)):
+        mine = pairs[variable == at]
+        before, after = value[mine], value[mine + lag]
+        if len(mine) >= least and before.std() > 0 and after.std() > 0:
+            found[at] = np.corrcoef(before, after)[0, 1]
+    return found
+
+
+def wasserstein(real: Events, made: Events) -> np.ndarray:
+    """(variables,) the Wasserstein distance of the values over the real standard deviation; NaN where either has none or all are equal."""
+    from scipy.stats import wasserstein_distance
+
+    found = np.full(len(real.names), np.nan)
+    for at in range(len(found)):
+        values = [one.value[(one.variable == at) & ~np.isnan(one.value)] for one in (real, made)]
+        if min(map(len, values)) and (spread := values[0].std()) > 0:
+            found[at] = wasserstein_distance(*values) / spread
+    return found
+
+
+def summaries(events: Events) -> np.ndarray:
+    """(patients, variables x 7) the SUMMARIES of every patient's series of every variable; NaN but for the count where there is none."""
+    rows, starts = events.series
+    found = np.full((events.patients, len(events.names), len(SUMMARIES)), np.nan)
+    found[..., 0] = events.counts
+    if not len(rows):
+        return found.reshape(events.patients, -1)
+    value, time = events.value[rows], events.time[rows]
+    n = np.diff(np.append(starts, len(rows)))
+    mean, middle = np.add.reduceat(value, starts) / n, np.add.reduceat(time, starts) / n
+    away = time - np.repeat(middle, n)
+    square = np.add.reduceat(away**2, starts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(square > 0, np.add.reduceat(away * (value - np.repeat(mean, n)), starts) / square, np.nan)
+    columns = [mean, np.minimum.reduceat(value, starts), np.maximum.reduceat(value, starts)]
+    columns += [value[starts], value[starts + n - 1], slope]
+    found[events.patient[rows[starts]], events.variable[rows[starts]], 1:] = np.column_stack(columns)
+    return found.reshape(events.patients, -1)
+
+
+def not_below(events: Events, low: str, high: str) -> tuple[int, int]:
+    """In how many moments with both `low` is not below `high`, and in how many both were measured (of several, the last counts)."""
+    moments = int(events.moment.max(initial=-1)) + 1
+    seen = np.full((2, moments), np.nan)
+    for row, name in zip(seen, (low, high), strict=True):
+        mine = events.variable == events.names.index(name)
+        row[events.moment[mine]] = events.value[mine]
+    both = ~np.isnan(seen).any(axis=0)
+    return int((seen[0, both] >= seen[1, both]).sum()), int(both.sum())
