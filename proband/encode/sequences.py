@@ -52,7 +52,7 @@ class StepEncoder:
     def fit(table: Table, frame: pl.DataFrame, owners: pl.Series, patients: np.ndarray, origins: np.ndarray) -> StepEncoder:
         """Learn from all rows of a table. `owners` are the parent's keys in order, (parents,); `patients` whose each of them is;
         `origins` where their clocks begin, in the units of `to_numbers`."""
-        time = _time(table)
+        time = time_of(table)
         if frame[time.name].null_count():
             raise InputError(
                 f"Table {table.name!r}, column {time.name!r}: {frame[time.name].null_count()} rows have no time, so that nobody can say "
@@ -116,7 +116,7 @@ class StepEncoder:
         if owner.null_count():
             raise InputError(f"Table {self.table.name!r}: {owner.null_count()} rows have no parent in {self.table.parent!r}. Delete them.")
         at = owner.to_numpy()
-        return (to_numbers(frame[_time(self.table).name]) - origins[at]) / self.unit, at
+        return (to_numbers(frame[time_of(self.table).name]) - origins[at]) / self.unit, at
 
     def encode(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> Steps:
         wide, owner, clock = self.wide(frame, owners, origins)
@@ -133,7 +133,7 @@ class StepEncoder:
         within = np.stack([self.encoder.bins(field)[tokens[:, field]] for field in range(tokens.shape[1])], axis=1)
         offsets = np.where(within, rng.random(tokens.shape), 0.5).astype(np.float32)
         made = self.encoder.decode(Codes(tokens, offsets))
-        time = _time(table)
+        time = time_of(table)
         low, high = physical_bounds(time)
         times = np.clip(steps.clock * self.unit + origins[steps.owner], low, high)
         key = owners.gather(steps.owner).alias(table.on or "")
@@ -153,9 +153,15 @@ class StepEncoder:
         plain, arrays = self.encoder.state()
         return {"encoder": plain, "schema": self.encoder.schema.model_dump(mode="json"), "unit": self.unit}, arrays
 
+    @staticmethod
+    def restored(table: Table, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> StepEncoder:
+        """The inverse of `state`. ValueError or KeyError when the parts do not fit together."""
+        schema = Schema.model_validate(config["schema"])
+        return StepEncoder(table, TableEncoder.restored(schema, config["encoder"], arrays), float(config["unit"]))
 
-def _time(table: Table) -> Column:
-    """The column along which the rows of an owner run."""
+
+def time_of(table: Table) -> Column:
+    """The column along which the rows of an owner run. InputError when there is none, or no time runs in it."""
     if not table.order:
         raise InputError(f"Table {table.name!r} says nothing of time: declare order = [COLUMN], the column along which its rows run.")
     time = table[table.order[0]]
@@ -172,7 +178,9 @@ def _variables(table: Table, frame: pl.DataFrame) -> tuple[Column, ...]:
         seen = [str(name) for name in frame[code].drop_nulls().unique().sort().to_list()]
         unknown = [name for name in seen if name not in declared] if declared else []
         if unknown:
-            raise InputError(f"Table {table.name!r}: code {unknown[0]!r} is not among the declared variables. Declare it, or drop its rows.")
+            raise InputError(
+                f"Table {table.name!r}: code {unknown[0]!r} is not among the declared variables. Declare it, or drop its rows."
+            )
         return tuple(declared.values()) or tuple(table[value].model_copy(update={"name": name, "grid": None}) for name in seen)
     used = {table.key, table.on, *table.order[:1], *(link.column for link in table.links)}
     return tuple(column for column in table.columns if column.name not in used and column.kind != "identifier")
@@ -181,5 +189,7 @@ def _variables(table: Table, frame: pl.DataFrame) -> tuple[Column, ...]:
 def _typed(series: pl.Series, column: Column) -> pl.Series:
     """The values of one code in the variable's own type."""
     if column.discrete:
-        raise InputError(f"Variable {column.name!r} is a {column.kind}; the value of a code is a number. Give it levels in a column of its own.")
+        raise InputError(
+            f"Variable {column.name!r} is a {column.kind}; the value of a code is a number. Give it levels in a column of its own."
+        )
     return from_numbers(to_numbers(series), column).alias(column.name)

@@ -23,6 +23,7 @@ from proband.game.play import average, deterministic
 
 CLOCKS = 8  # numbers that say how late it is
 OWN = 5  # numbers that the past says of each variable
+STEPS = 1800  # of a batch, about
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
 
 
@@ -50,7 +51,7 @@ class Past(NamedTuple):
 
     last: Tensor
     when: Tensor
-    count: Tensor
+    often: Tensor
     total: Tensor
 
 
@@ -65,7 +66,15 @@ class Historian(nn.Module):
     score: Tensor
 
     def __init__(
-        self, known: Layout, steps: Layout, counts: Tensor, rng: torch.Generator, *, scale: float, periods: tuple[float, ...], dropout: float
+        self,
+        known: Layout,
+        steps: Layout,
+        counts: Tensor,
+        rng: torch.Generator,
+        *,
+        scale: float,
+        periods: tuple[float, ...],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.known, self.steps, self.scale, self.periods, self.dropout = known, steps, scale, periods, dropout
@@ -99,7 +108,7 @@ class Historian(nn.Module):
         self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
         self.bias = nn.Parameter(torch.zeros(steps.width))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
-        shares[: gaps] = counts[:gaps].double() / counts[:gaps].sum()
+        shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
         self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
         with torch.no_grad():
             here = shares_measured(counts, steps)
@@ -123,9 +132,9 @@ class Historian(nn.Module):
         """(..., variables, OWN) numbers that the past says of each variable at `clock` (...)."""
         ever = (past.last > 0).float()
         since = torch.log1p((clock[..., None] - past.when).clamp(min=0) / self.scale * 1000) / 7
-        mean = past.total / past.count.clamp(min=1)
+        mean = past.total / past.often.clamp(min=1)
         last = self.score[past.last + self.steps.starts[1:]]
-        return torch.stack([ever, since * ever, torch.log1p(past.count) / 5, mean, last * ever], -1)
+        return torch.stack([ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever], -1)
 
     def gap_logits(self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, now: Tensor) -> Tensor:
         """(..., gaps) when the next step comes; gap: the tokens of the last one."""
@@ -133,7 +142,9 @@ class Historian(nn.Module):
         seen = torch.cat([state, given, self.clocks(late), embedding(gap, now)], -1)
         return second(silu(first(layer_norm(seen, seen.shape[-1:])))) + self.log_shares[: self.steps.levels[0]]
 
-    def context(self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, past: Past, own: Tensor, tables: Mapping[str, Tensor]) -> Tensor:
+    def context(
+        self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, past: Past, own: Tensor, tables: Mapping[str, Tensor]
+    ) -> Tensor:
         """(..., WIDTH) all that is known once the next step's time is."""
         last = _summed(past.last + self.steps.starts[1:], tables["last"])
         seen = torch.cat([state, given, self.clocks(late), embedding(gap, tables["now"]), last, self.dense(own.flatten(-2))], -1)
@@ -144,7 +155,9 @@ class Historian(nn.Module):
         hidden = silu(told[..., None, :] + before)
         return (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + (own[..., part, :] * self.asked_own[part]).sum(-1)
 
-    def value_hidden(self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]) -> Tensor:
+    def value_hidden(
+        self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]
+    ) -> Tensor:
         """(entries, NARROW). told: `valued(context)` plus what is measured with it; before: what the values told before it say."""
         x = told + before + self.which[variable] + embedding(last + self.steps.starts[1:][variable], tables["own"])
         x = x + torch.einsum("eo,eon->en", own, self.valued_own[variable])
@@ -228,7 +241,9 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     real = torch.arange(longest)[None] < batch.length[:, None]
     owner = real.nonzero()[:, 0]
     states, given_each = _dropped(states[real], net.dropout, rng), given[owner]
-    wait = cross_entropy(net.gap_logits(states, given_each, before[real], gaps[real], tables["now"]), batch.tokens[..., 0][real], reduction="none")
+    wait = cross_entropy(
+        net.gap_logits(states, given_each, before[real], gaps[real], tables["now"]), batch.tokens[..., 0][real], reduction="none"
+    )
     going = batch.tokens[..., 0][real] > 0  # the endings measure nothing
     past = Past(*(part[real][going] for part in pasts(net, batch.tokens, batch.clock)))
     tokens, clock = batch.tokens[real][going], batch.clock[real][going]
@@ -240,7 +255,9 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     step_before = (there @ earlier.flatten(1)).unflatten(1, (net.variables, NARROW))
     asked = binary_cross_entropy_with_logits(net.asked_logits(net.asked(context), own, step_before), there, reduction="none").sum(1)
     step, variable = there.nonzero().unbind(1)
-    read = embedding_bag(tokens[step, 1 + variable][:, None] + net.steps.starts[1:][variable][:, None], tables["before"], mode="sum").double()
+    read = embedding_bag(
+        tokens[step, 1 + variable][:, None] + net.steps.starts[1:][variable][:, None], tables["before"], mode="sum"
+    ).double()
     until = torch.cumsum(read, 0) - read
     first = torch.cat([torch.ones(min(1, len(step)), dtype=torch.bool), step[1:] != step[:-1]])
     value_before = (until - until[first][torch.cumsum(first, 0) - 1]).float()
@@ -299,15 +316,17 @@ def draw(
     state: State,
     wait: Callable[[Tensor], Tensor],
     *,
-    latest: float,
+    latest: Tensor,
     most: int,
+    blank: bool,
     rng: torch.Generator,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """How histories go on: whose each step is (steps,), its tokens (steps, 1 + variables), and its time (steps,); history by history.
 
     wait    gaps in the clock's units, from their tokens
-    latest  the time after which nothing happens; most: steps, at most
+    latest  (histories,) the time after which nothing happens to each; most: steps, at most
+    blank   whether a step may be one at which nothing is measured
     """
     tables = net.tables()
     told = net.given(given)
@@ -316,11 +335,11 @@ def draw(
     for step in range(most):
         gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
         clock = state.clock + wait(gap)
-        going = (gap > 0) & (clock <= latest)
+        going = (gap > 0) & (clock <= latest[who])
         if not going.any():
             break
         who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)
-        tokens = _step(net, tables, told[who], gap, clock, state, rng)
+        tokens = _step(net, tables, told[who], gap, clock, state, blank, rng)
         state = _after(net, tables, tokens, clock, state)
         found.append((who, tokens, clock))
         if on_step is not None:
@@ -332,11 +351,13 @@ def draw(
     return whose[turn], tokens[turn], clock[turn]
 
 
-def _step(net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tensor, clock: Tensor, state: State, rng: torch.Generator) -> Tensor:
+def _step(
+    net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tensor, clock: Tensor, state: State, blank: bool, rng: torch.Generator
+) -> Tensor:
     """(histories, 1 + variables) the tokens of the step at `clock`."""
     own = net.of(state.past, clock)
     context = net.context(state.hidden, told, net.clock(clock), gap, state.past, own, tables)
-    there = _asked(net, net.asked(context), own, rng)
+    there = _asked(net, net.asked(context), own, blank, rng)
     tokens = torch.zeros(len(gap), 1 + net.variables, dtype=torch.long)
     tokens[:, 0] = gap
     base, before = net.valued(context) + there.float() @ net.together, torch.zeros(len(gap), NARROW)
@@ -350,11 +371,11 @@ def _step(net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tenso
     return tokens
 
 
-TRIES = 8  # for a step at which something is measured; no real one is empty
+TRIES = 8  # for a step at which something is measured
 
 
-def _asked(net: Historian, told: Tensor, own: Tensor, rng: torch.Generator) -> Tensor:
-    """(histories, variables) True for what is measured: never nothing."""
+def _asked(net: Historian, told: Tensor, own: Tensor, blank: bool, rng: torch.Generator) -> Tensor:
+    """(histories, variables) True for what is measured: never nothing, unless it may be `blank`."""
     there = torch.zeros(len(told), net.variables, dtype=torch.bool)
     rows = torch.arange(len(told))
     for attempt in range(TRIES):
@@ -366,7 +387,7 @@ def _asked(net: Historian, told: Tensor, own: Tensor, rng: torch.Generator) -> T
             there[rows, v] = yes
             before += yes[:, None] * net.asked_before[v]
             likeliest, best = torch.where(logit > best, v, likeliest), torch.maximum(best, logit)
-        empty = ~there[rows].any(1)
+        empty = ~there[rows].any(1) & (not blank)
         if attempt == TRIES - 1:
             there[rows[empty], likeliest[empty]] = True
         rows = rows[empty]
@@ -383,7 +404,7 @@ def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: 
     after = Past(
         torch.where(there, values, past.last),
         torch.where(there, clock[:, None], past.when),
-        past.count + there,
+        past.often + there,
         past.total + net.score[values + net.steps.starts[1:]] * there,
     )
     return State(hidden[:, 0], tokens[:, 0], clock, after)
@@ -401,18 +422,88 @@ def _dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
     return x * (torch.rand(x.shape, generator=rng) >= share) / (1 - share)
 
 
+class Charts(NamedTuple):
+    """All histories, one below the other: what is known of each, its tokens and clock, ending included, and where each begins."""
+
+    given: Tensor
+    tokens: Tensor
+    clock: Tensor
+    starts: Tensor  # (histories + 1,)
+
+    @property
+    def length(self) -> Tensor:
+        return self.starts.diff()
+
+    def take(self, rows: Tensor) -> Histories:
+        """Those in `rows`, padded."""
+        length = self.length[rows]
+        at = self.starts[rows][:, None] + torch.minimum(torch.arange(int(length.max()))[None], length[:, None] - 1)
+        return Histories(self.given[rows].long(), self.tokens[at].long(), self.clock[at], length)
+
+
 def learn(
     net: Historian,
-    batches: Callable[[torch.Generator], Iterator[Histories]],
-    held_out: list[Histories],
+    charts: Charts,
+    own: Tensor,
+    held_out: Tensor,
     *,
-    seconds: float,
+    batches: int,
     rng: torch.Generator,
-    clock: Callable[[], float],
-    passes: int = 30,
     rate: float = 2e-3,
+    decay: float = 0.02,
+    looks: int = 12,
     patience: int = 3,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Historian, list[tuple[int, float]]]:
-    """Minimise minus the log likelihood per step; the averaged network that told the held-out histories best, and its course."""
-    raise NotImplementedError
+    """Minimise minus the log likelihood per step on the histories `own`, by AdamW along a cosine.
+
+    Gives back the averaged network that told the histories `held_out` best, and (batch, its loss there) at every look.
+    """
+    averaged = copy.deepcopy(net).requires_grad_(False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
+    best, best_state, history, waited, step = math.inf, averaged.state_dict(), [], 0, 0
+    with deterministic():
+        for batch in _batches(charts, own, rng):
+            step += 1
+            pace = min(1.0, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / batches))
+            optimizer.param_groups[0]["lr"] = rate * pace
+            value = sum(part.sum() for part in losses(net, batch, rng)) / batch.length.sum()
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            average(averaged, net, min(0.995, step / (step + 10)))
+            if step == batches or step % max(1, batches // looks) == 0:
+                history.append((step, told(averaged, charts, held_out)))
+                waited += 1
+                if history[-1][1] < best:
+                    best, best_state, waited = history[-1][1], copy.deepcopy(averaged.state_dict()), 0
+            if on_step is not None:
+                on_step(step, batches, "learn", {"loss": float(value.detach())} | ({"held out": history[-1][1]} if history else {}))
+            if step >= batches or waited >= patience:
+                break
+    averaged.load_state_dict(best_state)
+    return averaged, history
+
+
+@torch.no_grad()
+def told(net: Historian, charts: Charts, rows: Tensor) -> float:
+    """Minus the log likelihood per step of the histories in `rows`."""
+    total, steps = 0.0, 0
+    for some in rows[torch.argsort(charts.length[rows])].split(64):
+        batch = charts.take(some)
+        total += float(sum(part.double().sum() for part in losses(net, batch)))
+        steps += int(batch.length.sum())
+    return total / max(steps, 1)
+
+
+def _batches(charts: Charts, rows: Tensor, rng: torch.Generator) -> Iterator[Histories]:
+    """Endless batches of histories of about one length, so that little is padded, of about `STEPS` steps."""
+    while True:
+        length = charts.length[rows] * (1 + 0.1 * torch.rand(len(rows), generator=rng))
+        order = rows[torch.argsort(length)]
+        ends = torch.cumsum(charts.length[order], 0)
+        parts = order.split(torch.bincount((ends - 1) // STEPS).tolist())
+        parts = [part for part in parts if len(part)]
+        for place in torch.randperm(len(parts), generator=rng).tolist():
+            yield charts.take(parts[place])
