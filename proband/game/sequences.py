@@ -23,7 +23,7 @@ from proband.game.play import average, deterministic
 
 CLOCKS = 8  # numbers that say how late it is
 OWN = 5  # numbers that the past says of each variable
-STEPS = 1800  # of a batch, about
+STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
 
 
@@ -47,7 +47,7 @@ class Histories(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What the history so far says of each variable, (..., variables): its last token (0: never measured), when, how often, sum of scores."""
+    """What is known of each variable, (..., variables): its last token (0: never measured), when, how often, the sum of its scores."""
 
     last: Tensor
     when: Tensor
@@ -434,6 +434,10 @@ class Charts(NamedTuple):
     def length(self) -> Tensor:
         return self.starts.diff()
 
+    def batch(self, rows: Tensor) -> int:
+        """Steps of a batch of `rows`, about."""
+        return min(STEPS, max(FEWEST_STEPS, int(self.length[rows].sum()) // 10))
+
     def take(self, rows: Tensor) -> Histories:
         """Those in `rows`, padded."""
         length = self.length[rows]
@@ -498,12 +502,13 @@ def told(net: Historian, charts: Charts, rows: Tensor) -> float:
 
 
 def _batches(charts: Charts, rows: Tensor, rng: torch.Generator) -> Iterator[Histories]:
-    """Endless batches of histories of about one length, so that little is padded, of about `STEPS` steps."""
+    """Endless batches of histories of about one length, so that little is padded."""
+    size = charts.batch(rows)
     while True:
         length = charts.length[rows] * (1 + 0.1 * torch.rand(len(rows), generator=rng))
         order = rows[torch.argsort(length)]
         ends = torch.cumsum(charts.length[order], 0)
-        parts = order.split(torch.bincount((ends - 1) // STEPS).tolist())
+        parts = order.split(torch.bincount((ends - 1) // size).tolist())
         parts = [part for part in parts if len(part)]
         for place in torch.randperm(len(parts), generator=rng).tolist():
             yield charts.take(parts[place])

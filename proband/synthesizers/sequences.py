@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ import torch
 from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
-from proband.encode.numbers import from_numbers, physical_bounds, to_numbers
+from proband.encode.numbers import physical_bounds
 from proband.encode.plain import plain
 from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
@@ -23,23 +23,23 @@ from proband.game.fields import Layout
 from proband.game.play import deterministic
 from proband.game.selection import Critic, select
 from proband.game.sequences import STEPS, Charts, Historian, draw, learn, started
-from proband.schema import Column, Rule, Schema, Table
+from proband.schema import Column, Schema, Table
 from proband.schema.model import validated
 from proband.stats.sequences import Events, summaries
 from proband.stats.trees import Trees
 from proband.synthesizer import Model, OnStep, restore, under, write_model
+from proband.synthesizers import linked
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.refine import HELD_OUT, held_out, selected
 
 CANDIDATES = 3  # drawn for each patient who is kept
-PASSES = 12  # times through the training histories, at most
+PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
 DROPOUT = 0.1
-SURE = 20  # rows that must agree before an order of two dates is believed
+
 MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 4000  # histories drawn at once
-_START = "(start)"
 
 
 class _Part(NamedTuple):
@@ -104,9 +104,9 @@ class SequenceGAN:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Learn from the train part of a cohort with linked tables. Interrupted, the model stays as it was."""
-        _patients(cohort)
+        linked.patients(cohort)
         aside = held_out(cohort, HELD_OUT, seed)
-        root = _rooted(cohort)
+        root = linked.rooted(cohort)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"))
         frames = {cohort.schema.table.name: root.frame, **cohort.linked}
         rows = {table.name: max(cohort.linked[table.name].height, 1) for table in cohort.schema.children}
@@ -127,7 +127,7 @@ class SequenceGAN:
             _chosen(learned, min(AT_ONCE, n - first), seeds.generator(seed, "sequences", "sample", first), where)
             for first in range(0, max(n, 1), AT_ONCE)
         ]
-        frames = _named(learned.schema, parts, learned.root.prefix)
+        frames = linked.named(learned.schema, parts, learned.root.prefix)
         first = frames.pop(learned.schema.table.name)
         return marked(first, learned.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic, linked=frames)
 
@@ -137,7 +137,7 @@ class SequenceGAN:
         Only tables that hang on the patients' own go on; those below them are as they were.
         """
         learned = self._learned
-        _patients(cohort)
+        linked.patients(cohort)
         rng = seeds.generator(seed, "sequences", "futures")
         return [_future(learned, cohort, rng, self.name, seed) for _ in range(counted(n))]
 
@@ -214,109 +214,6 @@ class SequenceGAN:
         return model
 
 
-def _patients(cohort: Cohort) -> pl.Series:
-    """The keys of the patients. InputError unless every one has one row of their own and linked tables."""
-    table = cohort.schema.table
-    if not cohort.schema.children:
-        raise InputError("The cohort has one table, and nobody in it a history. Use TableGAN, or declare the linked tables.")
-    keys = cohort.frame[table.key] if table.key else None
-    if keys is None or keys.null_count() or keys.n_unique() < len(keys):
-        raise InputError(f"Table {table.name!r}: its key must name every patient once; linked rows would be nobody's. Declare or mend key.")
-    return keys
-
-
-def _temporal(column: Column) -> bool:
-    return column.kind in ("date", "datetime")
-
-
-def _physical(series: pl.Series, column: Column, kind: str, *, end: bool = False) -> np.ndarray:
-    """Dates and date-times in the units of `kind`; a date as an end is its last moment."""
-    found, day = to_numbers(series), 86_400e6
-    if column.kind == kind:
-        return found
-    return found * day + (day - 1 if end else 0) if kind == "datetime" else np.floor(found / day)
-
-
-def _rooted(cohort: Cohort) -> Cohort:
-    """The patients' own table alone; where histories run in dates, with the time at which each patient's begins."""
-    table = cohort.schema.table
-    running = [child for child in cohort.schema.children if child.parent == table.name and _temporal(time_of(child))]
-    alone = cohort.schema.model_copy(update={"tables": (table,), "proposals": ()})
-    if not running:
-        return Cohort(alone, cohort.frame)
-    kind: Literal["date", "datetime"] = "datetime" if any(time_of(child).kind == "datetime" for child in running) else "date"
-    column = Column(name=_START, kind=kind)
-    firsts = []
-    for child in running:
-        time, rows = time_of(child), cohort.linked[child.name]
-        times = _physical(rows[time.name], time, kind)
-        firsts.append(pl.DataFrame({"key": rows[child.on or ""], "time": times}).drop_nulls().group_by("key").agg(pl.col("time").min()))
-    first = pl.concat(firsts).group_by("key").agg(pl.col("time").min())
-    begun = cohort.frame.select(key=table.key).join(first, on="key", how="left", maintain_order="left")["time"]
-    frame = cohort.frame.with_columns(from_numbers(begun.fill_null(np.nan).to_numpy(), column).alias(_START))
-    ruled = list(alone.rules)
-    wider = table.model_copy(update={"columns": (*table.columns, column)})
-    for other in table.columns:
-        if _temporal(other) and other.kind == kind:
-            ruled += _ordered(frame, other.name)
-    return Cohort(alone.model_copy(update={"tables": (wider,), "rules": tuple(ruled)}), frame)
-
-
-def _ordered(frame: pl.DataFrame, name: str) -> list[Rule]:
-    """Whether a date never comes after, or never before, the start of the histories."""
-    known = frame.select(name, _START).drop_nulls()
-    if known.height < SURE:
-        return []
-    if bool((known[name] <= known[_START]).all()):
-        return [Rule(sql=f'"{name}" <= "{_START}"')]
-    return [Rule(sql=f'"{_START}" <= "{name}"')] if bool((known[_START] <= known[name]).all()) else []
-
-
-def _context(schema: Schema, frames: Mapping[str, pl.DataFrame], name: str) -> tuple[Schema, pl.DataFrame, np.ndarray]:
-    """What is known of every row of table `name`: its own columns and those of the rows that own it; and whose it is, (rows,).
-
-    schema   the first table's may have a column more, the start
-    """
-    table, frame = schema[name], frames[name]
-    used = {table.key, table.on, *(link.column for link in table.links)}
-    own = [column for column in table.columns if column.name not in used and column.kind not in ("identifier", "text")]
-    columns = [column.model_copy(update={"name": f"{name}.{column.name}"}) for column in own]
-    told = frame.select(pl.col(column.name).alias(f"{name}.{column.name}") for column in own)
-    if table.parent is None and not own:  # nothing is known of anybody, which must be said too
-        columns, told = [Column(name="(patient)", kind="boolean")], pl.DataFrame({"(patient)": [True] * frame.height})
-    who = np.arange(frame.height)
-    if table.parent is not None:
-        above, rows, patients = _context(schema, frames, table.parent)
-        keys = frames[table.parent][schema[table.parent].key or ""]
-        places = pl.DataFrame({"key": keys, "at": np.arange(len(keys))})
-        at = frame.select(key=table.on or "").join(places, on="key", how="left", maintain_order="left")["at"].to_numpy()
-        columns += above.table.columns
-        told = pl.concat([told, rows[at]], how="horizontal")
-        who = patients[at]
-    return Schema(tables=(Table(name=name, columns=tuple(columns)),)), told, who
-
-
-def _origins(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table) -> np.ndarray:
-    """(rows of the parent,) where the clock of each begins, in the units of the table's time; NaN: nothing ever happens."""
-    parent, time = schema[table.parent or ""], time_of(table)
-    if not _temporal(time):
-        return np.zeros(frames[parent.name].height)
-    begin = parent[_START] if parent.parent is None else time_of(parent)
-    if not _temporal(begin):
-        raise InputError(
-            f"Table {table.name!r} runs in dates and its parent {parent.name!r} in numbers; nobody can say when its rows begin."
-        )
-    return _physical(frames[parent.name][begin.name], begin, time.kind)
-
-
-def _until(context: pl.DataFrame, columns: Table, until: Iterable[str], time: Column) -> np.ndarray:
-    """(rows of the parent,) the last time that a row of the table may have, in the units of its time."""
-    found = np.full(context.height, np.inf)
-    for name in until:
-        found = np.fmin(found, _physical(context[name], columns[name], time.kind, end=True))
-    return found
-
-
 def _told(
     schema: Schema,
     frames: Mapping[str, pl.DataFrame],
@@ -329,9 +226,9 @@ def _told(
 ) -> _Part:
     """What is learned of one linked table from the patients who are not `aside`, by those who are."""
     wider = declared.model_copy(update={"tables": (schema.table, *declared.children)})
-    about, context, patients = _context(wider, frames, table.parent or "")
+    about, context, patients = linked.context(wider, frames, table.parent or "")
     owners = frames[table.parent or ""][wider[table.parent or ""].key or ""]
-    origins = _origins(wider, frames, table)
+    origins = linked.origins(wider, frames, table)
     encoder = TableEncoder.fit(Cohort(about, context))
     steps = StepEncoder.fit(table, frames[table.name], owners, patients, origins)
     found = steps.encode(frames[table.name], owners, origins)
@@ -339,9 +236,9 @@ def _told(
     times = found.clock * steps.unit + origins[found.owner]
     until = []
     for name, column in columns.items():
-        if _temporal(column) and _temporal(time):
-            end = _physical(context[name], column, time.kind, end=True)[found.owner]
-            if (~np.isnan(end)).sum() >= SURE and not (times > end).any():
+        if linked.temporal(column) and linked.temporal(time):
+            end = linked.physical(context[name], column, time.kind, end=True)[found.owner]
+            if (~np.isnan(end)).sum() >= linked.SURE and not (times > end).any():
                 until.append(name)
     latest = float(found.clock.max(initial=0.0))
     gaps = np.diff(found.clock)[np.diff(found.owner) == 0]
@@ -355,16 +252,16 @@ def _told(
     rows = torch.arange(len(owners))
     own, unseen = rows[~held], rows[held][:MOST_HELD_OUT]
     total = int(charts.length[own].sum())
-    batches = max(1, min(round(minutes * 60 / _seconds(steps)), math.ceil(PASSES * total / STEPS)))
+    batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
     told = f"learn {table.name}"
     say: OnStep | None = None if on_step is None else lambda step, of, _, figures: on_step(step, of, told, figures)
     net, _ = learn(net, charts, own, unseen if len(unseen) else own, batches=batches, rng=rng, on_step=say)
     return _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
 
 
-def _seconds(steps: StepEncoder) -> float:
-    """What a batch takes on an ordinary core: a sum, not a measurement, so that the same seed gives the same network."""
-    return STEPS * (3e-5 + 5e-6 * len(steps.variables))
+def _seconds(steps: StepEncoder, batch: int) -> float:
+    """What a batch of so many steps takes on an ordinary core: a sum, not a measurement, so that the same seed gives the same network."""
+    return 0.01 + batch * (3e-5 + 5e-6 * len(steps.variables))
 
 
 def _layout(encoder: TableEncoder) -> Layout:
@@ -409,9 +306,9 @@ def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str |
     key = learned.schema.table.key or ""
     frames = {wider.table.name: first.with_columns(pl.Series(key, [str(row) for row in range(n)], dtype=pl.String))}
     for table in learned.schema.children:
-        _, context, patients = _context(wider, frames, table.parent or "")
+        _, context, patients = linked.context(wider, frames, table.parent or "")
         found, _ = _drawn(learned, wider, frames, table, context, None, rng)
-        frames[table.name] = _completed(learned.schema, frames, table, found, patients, rng)
+        frames[table.name] = linked.completed(learned.schema, frames, table, found, patients, rng)
     return frames
 
 
@@ -427,8 +324,8 @@ def _drawn(
     """Rows of `table` for the rows that own them, after those `so_far`; and their clock's origins."""
     part, noise = learned.parts[table.name], torch.Generator().manual_seed(int(rng.integers(2**62)))
     parent = schema[table.parent or ""]
-    origins, time = _origins(schema, frames, table), time_of(table)
-    until = np.fmin(_until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
+    origins, time = linked.origins(schema, frames, table), time_of(table)
+    until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
     latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
     origins = np.nan_to_num(origins)
     nothing = Steps(np.zeros(0, np.int64), np.zeros((0, 1 + len(part.steps.variables)), np.int32), np.zeros(0))
@@ -449,29 +346,6 @@ def _drawn(
     return part.steps.decode(steps, frames[parent.name][parent.key or ""], origins, rng), origins
 
 
-def _completed(
-    schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, patients: np.ndarray, rng: np.random.Generator
-) -> pl.DataFrame:
-    """`rows` with all columns of the table: keys of their own, links to rows of the same patient, and nothing in what is not told."""
-    owner = pl.DataFrame({"key": frames[table.parent or ""][schema[table.parent or ""].key or ""], "patient": patients})
-    who = rows.select(key=table.on or "").join(owner, on="key", how="left", maintain_order="left")["patient"].to_numpy()
-    found = rows
-    if table.key is not None:
-        found = found.with_columns(pl.Series(table.key, [f"{table.name}-{row}" for row in range(rows.height)], dtype=pl.String))
-    for link in table.links:
-        other = schema[link.table]
-        _, _, whose = _context(schema, frames, link.table)
-        order = rng.permutation(len(whose))
-        order = order[np.argsort(whose[order], kind="stable")]
-        first, after = (np.searchsorted(whose[order], who, side=side) for side in ("left", "right"))
-        pick = first + (rng.random(len(who)) * (after - first)).astype(np.int64)
-        keys = frames[link.table][other.key or ""].gather(order).gather(np.minimum(pick, max(len(order) - 1, 0))) if len(order) else None
-        linked = pl.Series(link.column, [None] * len(who), dtype=pl.String) if keys is None else keys.alias(link.column)
-        found = found.with_columns(linked.set(pl.Series(after == first), None))
-    absent = [pl.lit(None, column.dtype).alias(column.name) for column in table.columns if column.name not in found.columns]
-    return found.with_columns(absent).select(column.name for column in table.columns)
-
-
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
     """(patients, figures) what the critic sees of whole patients: their own columns, and of every variable of every table how often,
     how much and which way (`stats.sequences.summaries`), how many steps and when the first and the last."""
@@ -479,8 +353,8 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     found = [plain(frames[wider.table.name].select(c.name for c in learned.schema.table.columns), learned.schema)]
     for table in learned.schema.children:
         part = learned.parts[table.name].steps
-        _, _, patients = _context(wider, frames, table.parent or "")
-        origins = np.nan_to_num(_origins(wider, frames, table))
+        _, _, patients = linked.context(wider, frames, table.parent or "")
+        origins = np.nan_to_num(linked.origins(wider, frames, table))
         parent = wider[table.parent or ""]
         wide, owner, clock = part.wide(frames[table.name], frames[parent.name][parent.key or ""], origins)
         who = patients[owner]
@@ -508,7 +382,7 @@ def _value(series: pl.Series, column: Column) -> np.ndarray:
 def _played(learned: _Fitted, cohort: Cohort, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
     """The critics of the rounds of selection that the judge let stand."""
     rng = seeds.generator(seed, "sequences", "select")
-    frames = {cohort.schema.table.name: _rooted(cohort).frame, **cohort.linked}
+    frames = {cohort.schema.table.name: linked.rooted(cohort).frame, **cohort.linked}
     every = _figures(learned, frames)
     fakes = _figures(learned, _candidates(learned, CANDIDATES * int((~aside).sum()), rng, None))
     found = selected(fakes, every[~aside], every[aside], n=int((~aside).sum()), seed=seed, on_step=on_step)
@@ -522,73 +396,21 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
     frames = _candidates(learned, CANDIDATES * n, rng, where)
     figures = _figures(learned, frames)
     kept = select(np.sum([critic.log_odds(figures) for critic in learned.critics], axis=0), n, rng)
-    return _kept(_wider(learned), frames, kept[rng.permutation(n)])
-
-
-def _kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) -> dict[str, pl.DataFrame]:
-    """Only these patients, who may be chosen once each, with all their rows."""
-    found: dict[str, pl.DataFrame] = {}
-    for table in schema.tables:
-        if table.parent is None:
-            found[table.name] = frames[table.name][patients.tolist()]
-            continue
-        owners = found[table.parent].select(pl.col(schema[table.parent].key or "").alias(table.on or "")).with_row_index("(turn)")
-        rows = frames[table.name].join(owners, on=table.on, how="inner", maintain_order="left").sort("(turn)", maintain_order=True)
-        found[table.name] = rows.drop("(turn)")
-    return found
-
-
-def _named(schema: Schema, parts: list[dict[str, pl.DataFrame]], prefix: str) -> dict[str, pl.DataFrame]:
-    """The parts below each other, with fresh keys throughout, and every key that points at one renamed with it."""
-    frames: dict[str, pl.DataFrame] = {}
-    for table in schema.tables:
-        renamed = [
-            part[table.name].with_columns(
-                (pl.lit(f"{at}:") + pl.col(name)).alias(name) for name in _keys(table) if name in part[table.name].columns
-            )
-            for at, part in enumerate(parts)
-        ]
-        frames[table.name] = pl.concat(renamed)
-    fresh: dict[str, pl.DataFrame] = {}
-    for table in schema.tables:
-        if table.key is not None:
-            old = frames[table.name][table.key]
-            width = max(6, len(str(len(old))))
-            what = "" if table.parent is None else f"{table.name}-"
-            new = [f"{prefix}{what}{row:0{width}d}" for row in range(1, len(old) + 1)]
-            fresh[table.name] = pl.DataFrame({"old": old, "new": pl.Series(new, dtype=pl.String)})
-    for table in schema.tables:
-        points = {name: other for name, other in _points(table)}
-        for name, other in points.items():
-            rows = frames[table.name].select(old=name).join(fresh[other], on="old", how="left", maintain_order="left")
-            frames[table.name] = frames[table.name].with_columns(rows["new"].alias(name))
-        frames[table.name] = frames[table.name].select(column.name for column in table.columns)
-    return frames
-
-
-def _points(table: Table) -> list[tuple[str, str]]:
-    """Columns that hold keys, and the tables whose rows those name."""
-    found = [] if table.key is None else [(table.key, table.name)]
-    found += [] if table.on is None or table.parent is None else [(table.on, table.parent)]
-    return found + [(link.column, link.table) for link in table.links]
-
-
-def _keys(table: Table) -> list[str]:
-    return [name for name, _ in _points(table)]
+    return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
 
 def _future(learned: _Fitted, cohort: Cohort, rng: np.random.Generator, name: str, seed: int) -> Cohort:
     """One way in which the histories of these patients go on."""
     wider = _wider(learned)
-    frames = {wider.table.name: _rooted(cohort).frame, **cohort.linked}
-    linked = dict(cohort.linked)
+    frames = {wider.table.name: linked.rooted(cohort).frame, **cohort.linked}
+    tables = dict(cohort.linked)
     for table in learned.schema.children:
         if table.parent != wider.table.name:
             continue
         part = learned.parts[table.name]
-        _, context, patients = _context(wider, frames, table.parent)
-        origins = np.nan_to_num(_origins(wider, frames, table))
+        _, context, patients = linked.context(wider, frames, table.parent)
+        origins = np.nan_to_num(linked.origins(wider, frames, table))
         so_far = part.steps.encode(frames[table.name], cohort.frame[wider.table.key or ""], origins)
         more, _ = _drawn(learned, wider, frames, table, context, so_far, rng)
-        linked[table.name] = pl.concat([linked[table.name], _completed(learned.schema, frames, table, more, patients, rng)])
-    return marked(cohort.frame, learned.schema, name, seed, where=None, on_synthetic=learned.on_synthetic, linked=linked)
+        tables[table.name] = pl.concat([tables[table.name], linked.completed(learned.schema, frames, table, more, patients, rng)])
+    return marked(cohort.frame, learned.schema, name, seed, where=None, on_synthetic=learned.on_synthetic, linked=tables)
