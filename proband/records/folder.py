@@ -83,7 +83,7 @@ def write_folder(cohort: Cohort, folder: Path, format: str) -> None:
         scratch.mkdir()
         for table, frame in cohort.tables:
             _check_name(table.name)
-            single.write(Cohort(_alone(table), frame, cohort.mark), scratch / f"{table.name}.{format}")
+            single.write(Cohort(Schema(tables=(table.alone,)), frame, cohort.mark), scratch / f"{table.name}.{format}")
         scratch.rename(folder)
     except OSError as error:
         raise InputError(f"Folder '{folder}' cannot be written: {error.strerror or error}. Choose another place.") from error
@@ -151,10 +151,6 @@ def _measured(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
         name = frame[code][row]
         raise InputError(f"Column {value!r}, row {row + 1:,}: it is beyond the bounds of variable {name!r}{also}. {remedy}.")
     return frame.with_columns(pl.when(~outside).then(pl.col(value)).alias(value))
-
-
-def _alone(table: Table) -> Schema:
-    return Schema(tables=(table.model_copy(update={"parent": None, "on": None, "links": ()}),))
 
 
 def _check_name(name: str) -> None:

@@ -25,11 +25,8 @@ def unowned(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[Problem]
     found: list[Problem | None] = []
     for table in schema.tables:
         frame = frames[table.name]
-        if table.name in parents and table.key is not None:
-            key = frame[table.key]
-            remedy = "Give every row a key of its own: the tables below it say by it whose their rows are."
-            found.append(_problem(table, table.key, key.is_null(), "the key is missing", remedy))
-            found.append(_problem(table, table.key, ~key.is_first_distinct() & key.is_not_null(), "the key stood in a row before", remedy))
+        if table.name in parents:
+            found += _keys(table, frame)
         if table.parent is not None and table.on is not None:
             owner = frames[table.parent][schema[table.parent].key or ""]
             missing = frame[table.on].is_null()
@@ -46,9 +43,12 @@ def strays(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[Problem]:
     Reported, never refused: real records hold a few of each. `frames` as in `unowned`.
     """
     patients = _patients(schema, frames)
+    parents = {table.parent for table in schema.children}
+    targets = {link.table for table in schema.tables for link in table.links} - parents
     found: list[Problem | None] = []
     for table in schema.tables:
         frame = frames[table.name]
+        found += _keys(table, frame) if table.name in targets else []
         for link in table.links:
             target = frames[link.table].select(pl.col(schema[link.table].key or "").alias("key"), patients[link.table].alias("owner"))
             target = target.unique("key", keep="first", maintain_order=True)
@@ -62,6 +62,16 @@ def strays(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[Problem]:
             found.append(_problem(table, link.column, other, what, "Correct the key, or the column that says whose row it is."))
         found += [*_outside(schema, table, frames), *_in_time(table, frame)]
     return [problem for problem in found if problem is not None]
+
+
+def _keys(table: Table, frame: pl.DataFrame) -> list[Problem | None]:
+    """A key that is missing, or that stands twice."""
+    key, remedy = frame[table.key or ""], "Give every row a key of its own: other tables say by it to which row theirs belong."
+    again = ~key.is_first_distinct() & key.is_not_null()
+    return [
+        _problem(table, key.name, key.is_null(), "the key is missing", remedy),
+        _problem(table, key.name, again, "the key stood in a row before", remedy),
+    ]
 
 
 def _patients(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.Series]:

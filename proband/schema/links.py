@@ -49,7 +49,8 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
         except InputError as error:
             raise InputError(f"Table {name!r}: {error}") from error
         key = next((k for k, table in owner.items() if table == name), None)
-        keys = {k for k in needed if k in frames[name].columns and (owner[k] == name or (name, owner[k], k) in points)}
+        known = {k for k in needed if k in frames[name].columns}
+        keys = {k for k in known if owner[k] in (name, parent) or (name, owner[k], k) in points}
         on = next((k for k in keys if owner[k] == parent), None)
         links = tuple(Link(column=k, table=owner[k]) for k in frames[name].columns if k in keys - {key, on})
         tables.append(_table(frames[name], found.table, keys, key, parent, on, links))
@@ -105,13 +106,22 @@ def _points(frames: Mapping[str, pl.DataFrame]) -> dict[tuple[str, str, str], fl
                 share = int(values.is_in(keys.implode()).sum()) / max(1, len(values))
                 if share >= _NEARLY_ALL:
                     found[name, other, column] = share
-    # A number of the row ("row_id") is unique in every table: between tables of different rows it is no link, though small ones fit.
-    return {
-        (name, other, column): share
-        for (name, other, column), share in found.items()
-        if frames[name][column].n_unique() < frames[name].height
-        or all((third, other, column) in found for third in frames if third != other and column in frames[third].columns)
-    }
+
+    def certain(name: str, other: str, column: str) -> bool:
+        """A number of the row ("row_id") is unique in every table, and its few values in a small one are among the many in a large one."""
+        here, there = frames[name][column], frames[other][column]
+        if here.n_unique() < len(here):
+            return True
+        if _is_run(here) and _is_run(there) and len(here) != len(there):
+            return False
+        return all((third, other, column) in found for third in frames if third != other and column in frames[third].columns)
+
+    return {link: share for link, share in found.items() if certain(*link)}
+
+
+def _is_run(series: pl.Series) -> bool:
+    """Whether whole numbers without a gap, as rows are numbered."""
+    return series.dtype.is_integer() and series.null_count() == 0 and int(series.max()) - int(series.min()) == len(series) - 1  # type: ignore[arg-type]
 
 
 def _plain(series: pl.Series) -> pl.Series:
@@ -178,8 +188,8 @@ def _tree(
 
     while waiting:
         ready = [name for name in waiting if set(above(name)) & set(parents)]
-        # A table waits for those above it that hang on patients too; of tables that wait for each other the first goes on.
-        free = [name for name in ready if not set(above(name)) & set(ready)]
+        # A table waits for those that it points at, if they hang on patients too; of tables that wait for each other the first goes on.
+        free = [name for name in ready if not any((name, other, k) in points for k, other in owner.items() if other in ready)]
         for name in free or ready[:1]:
             could = {table: share for table, share in above(name).items() if table in parents}
             whole = {table for table, share in could.items() if share == 1.0} or set(could)

@@ -202,6 +202,11 @@ class Table(_Frozen):
     def __contains__(self, name: object) -> bool:
         return any(column.name == name for column in self.columns)
 
+    @property
+    def alone(self) -> Table:
+        """This table as one that hangs on no other."""
+        return self.model_copy(update={"parent": None, "on": None, "links": ()})
+
 
 class Proposal(_Frozen):
     """A change that the guess proposes and a person decides: in the file, set `accept = true` or delete it.
