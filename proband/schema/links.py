@@ -138,11 +138,12 @@ def _is_measure(series: pl.Series) -> bool:
 
 
 def _owners(frames: Mapping[str, pl.DataFrame], points: Mapping[tuple[str, str, str], float]) -> dict[str, str]:
-    """Column -> the one table whose rows it names: where two would do, the one called like it, else that more tables point at."""
+    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, of more rows."""
     found: dict[str, str] = {}
 
-    def asked(table: str, column: str) -> tuple[bool, int]:
-        return table.rstrip("s").lower() in names.words(column), sum(other == table and c == column for _, other, c in points)
+    def asked(table: str, column: str) -> tuple[bool, int, int]:
+        pointing = sum(other == table and c == column for _, other, c in points)
+        return table.rstrip("s").lower() in names.words(column), pointing, frames[table].height
 
     for column in dict.fromkeys(column for _, _, column in points):
         tables = list(dict.fromkeys(other for _, other, c in points if c == column))
