@@ -33,7 +33,7 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
     """The schema of linked tables, by name, without its rules; for a person to review.
 
     A column names the rows of a table (its key) when it is unique and never missing there, and a column of that name in another table
-    holds only such keys. The patients' table is the one that most others point at. Every other hangs on the deepest table whose key
+    holds only such keys. The patients' table is the one whose key names a person, else that most others point at. Every other hangs on the deepest table whose key
     it never lacks; its further keys are `links`. Tables that no patient leads to, such as what codes mean, go into `codes`.
     """
     points = _points(frames)
@@ -160,9 +160,9 @@ def _patients(frames: Mapping[str, pl.DataFrame], owner: Mapping[str, str], poin
         )
     points = list(points)
 
-    def asked(column: str) -> tuple[int, bool, bool]:
+    def asked(column: str) -> tuple[bool, int, bool]:
         table = owner[column]
-        return sum((name, table, column) in points for name in frames), names.names_person(column), names.names_identifier(column)
+        return names.names_person(column), sum((name, table, column) in points for name in frames), names.names_identifier(column)
 
     return owner[max(owner, key=asked)]
 
@@ -240,7 +240,7 @@ def _measures(frame: pl.DataFrame, columns: Mapping[str, Column], keys: set[str]
     """(code, value), where the values of different codes lie apart; each is the only number, or the only column of levels, or named so."""
     rest = [column for name, column in columns.items() if name not in keys and name not in order]
     numbers = [c.name for c in rest if c.kind in ("number", "integer") and frame[c.name].dtype.is_numeric()]
-    values = [n for n in numbers if _VALUE_WORDS & set(names.words(n)) and not _CODE_WORDS & set(names.words(n))]
+    values = [n for n in numbers if _VALUE_WORDS & set(names.words(n)) and not (_CODE_WORDS | {"source"}) & set(names.words(n))]
     levels = [c.name for c in rest if c.kind in ("category", "ordinal")]
     codes = [c.name for c in rest if _CODE_WORDS & set(names.words(c.name)) and c.name not in values]
     best: tuple[float, tuple[str, str] | None] = 0.0, None
