@@ -33,8 +33,9 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
     """The schema of linked tables, by name, without its rules; for a person to review.
 
     A column names the rows of a table (its key) when it is unique and never missing there, and a column of that name in another table
-    holds only such keys. The patients' table is the one whose key names a person, else that most others point at. Every other hangs on the deepest table whose key
-    it never lacks; its further keys are `links`. Tables that no patient leads to, such as what codes mean, go into `codes`.
+    holds only such keys. The patients' table is the one whose key is called so ("subject_id"), else that most others point at. Every
+    other hangs on the deepest table whose key it never lacks; its further keys are `links`. Tables that no patient leads to, such as
+    what codes mean, go into `codes`.
     """
     points = _points(frames)
     owner = _owners(frames, points)
