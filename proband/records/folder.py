@@ -42,7 +42,7 @@ def read_frames(folder: Path, schema: Schema | None = None) -> tuple[dict[str, p
         frame = single.read_frame(path, as_text=text, empty=schema is not None and name != schema.table.name)
         told |= {name: marks.find_mark(path)} if frame.height else {}
         frames[name] = single.without_label(frame, f"File '{path}'")
-    return frames, _one_mark(folder, told)
+    return frames, one_mark(folder, told)
 
 
 def gathered(frames: Mapping[str, Any], schema: Schema | None, mark: Mark | None = None, where: Mapping[str, str] | None = None) -> Cohort:
@@ -117,7 +117,7 @@ def _as_declared(folder: Path, found: Mapping[str, Path], schema: Schema) -> Non
         raise InputError(f"File '{unknown[0]}' is no table of the schema ({', '.join(declared)}). {remedy}.")
 
 
-def _one_mark(folder: Path, told: Mapping[str, Mark | None]) -> Mark | None:
+def one_mark(folder: Path, told: Mapping[str, Mark | None]) -> Mark | None:
     """The mark of all tables. A CSV file that lost its sidecar still says that it is synthetic; the others then say what made it."""
     real = [name for name, mark in told.items() if mark is None]
     synthetic = {name: mark for name, mark in told.items() if mark is not None}

@@ -121,7 +121,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=data, mtime=0, compresslevel=6) if suffix == ".csv.gz" else None
             header = True
             for rows in (rows for part in itertools.chain((first,), parts) for rows in _slices(part)):
-                shown = _spelled(rows)
+                shown = spelled(rows.schema.table, rows.frame)
                 if label:
                     shown = shown.insert_column(0, pl.Series(marks.COLUMN, ["true"] * shown.height, dtype=pl.String))
                 (packed or data).write(shown.write_csv(include_header=header).encode())
@@ -144,13 +144,13 @@ def _write_parquet(first: Cohort, parts: Iterator[Cohort], data: IO[bytes], path
     metadata = marks.to_text(first.mark) if first.mark else None
     second = next(parts, None)
     if second is None:
-        _spelled(first).write_parquet(data, metadata=metadata)
+        spelled(first.schema.table, first.frame).write_parquet(data, metadata=metadata)
         return
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".writing", dir=path.parent) as folder:
         files = []
         for number, part in enumerate(itertools.chain((first, second), parts)):
             files.append(Path(folder) / f"{number:06d}.parquet")
-            _spelled(part).write_parquet(files[-1], compression="lz4")
+            spelled(part.schema.table, part.frame).write_parquet(files[-1], compression="lz4")
             first = second = part  # let the parts before go
         pl.scan_parquet(files).sink_parquet(data, metadata=metadata, row_group_size=_ROWS_PER_GROUP, maintain_order=True)
 
@@ -161,7 +161,7 @@ def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
     >>> like(pl.DataFrame({"age": [71]}), pl.DataFrame()).shape
     (1, 1)
     """
-    frame = _spelled(data) if isinstance(data, Cohort) else data
+    frame = spelled(data.schema.table, data.frame) if isinstance(data, Cohort) else data
     try:
         kind = nw.from_native(original, allow_series=False).implementation
     except TypeError as error:
@@ -174,8 +174,9 @@ def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
         raise Unavailable("Giving back a pandas frame needs pyarrow. Install it with: pip install pyarrow") from error
 
 
-def _spelled(cohort: Cohort) -> pl.DataFrame:
-    return pl.DataFrame([spell(column, cohort.frame[column.name]) for column in cohort.schema.table.columns])
+def spelled(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """A Cohort's frame as the file of `table` spells it."""
+    return pl.DataFrame([spell(column, frame[column.name]) for column in table.columns])
 
 
 def _suffix(path: Path) -> str:

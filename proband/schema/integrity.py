@@ -125,10 +125,11 @@ def _in_time(table: Table, frame: pl.DataFrame) -> Iterator[Problem | None]:
     place = frame.select(pl.col(table.on).alias("owner"), pl.col(time).alias("time"))
     back = place.select((pl.col("time") < pl.col("time").shift(1).over("owner")).fill_null(False)).to_series()
     yield _problem(table, time, back, "it is earlier than the row before it of the same owner", "Nothing is lost: rows are taken by time.")
-    told = [table.on, *table.order, *(table.measures[:1] if table.measures else ())]
-    again = frame.select(~pl.struct(told).is_first_distinct() & pl.col(time).is_not_null()).to_series()
-    what = f"the same {', '.join(told)} stood in a row before"
-    yield _problem(table, time, again, what, "If it was entered twice, remove the copy; several rows at one moment are allowed.")
+    # At one moment much may happen: only the same measurement, or a row alike in all but its identifiers, looks like a copy.
+    rest = table.measures[:1] if table.measures else [c.name for c in table.columns if c.kind != "identifier" and c.name not in table.order]
+    again = frame.select(~pl.struct([table.on, *table.order, *rest]).is_first_distinct() & pl.col(time).is_not_null()).to_series()
+    same = ", ".join([table.on, *table.order, *(rest if table.measures else ["and all else"])])
+    yield _problem(table, time, again, f"the same {same} stood in a row before", "If it was entered twice, remove the copy.")
 
 
 def _problem(table: Table, column: str, bad: pl.Series, what: str, remedy: str) -> Problem | None:

@@ -211,20 +211,26 @@ def _table(
     for name in order:
         if not columns[name].numeric:  # a visit's number is no level
             columns[name] = describe(name, frame[name], measured=True)
-    measures = None if parent is None else _measures(frame, columns, keys, order)
-    variables: tuple[Column, ...] = ()
-    if measures is not None:
-        code, value = measures
-        text = canonical(_plain(frame[code]))
-        levels = text.drop_nulls().unique().sort().to_list()
-        columns[code] = Column(name=code, kind="category", categories=tuple(levels), stored=columns[code].stored)
-        columns[value] = Column(name=value, kind="number", stored=columns[value].stored)
-        values = frame.select(code=text, value=pl.col(value)).partition_by("code", as_dict=True, include_key=False)
-        variables = tuple(describe(level, _numbers(values[level,]["value"]), measured=True) for level in levels)
-    return Table(
+    found = None if parent is None else _measures(frame, columns, keys, order)
+    table = Table(
         name=guessed.name, columns=tuple(columns.values()), key=key or (guessed.key if parent is None else None), parent=parent, on=on,
-        order=tuple(order), links=links, measures=measures, variables=variables,
+        order=tuple(order), links=links,
     )  # fmt: skip
+    return measured(table, frame, *found) if found else table
+
+
+def measured(table: Table, frame: pl.DataFrame, code: str, value: str) -> Table:
+    """`table` with `measures` = (code, value), and a variable for each code: what its own values are."""
+    text = canonical(_plain(frame[code]))
+    levels = text.drop_nulls().unique().sort().to_list()
+    values = frame.select(code=text, value=pl.col(value)).partition_by("code", as_dict=True, include_key=False)
+    told = {
+        code: Column(name=code, kind="category", categories=tuple(levels), stored=table[code].stored),
+        value: Column(name=value, kind="number", stored=table[value].stored),
+    }
+    variables = tuple(describe(level, values[level,]["value"], measured=True) for level in levels)
+    columns = tuple(told.get(column.name, column) for column in table.columns)
+    return table.model_copy(update={"columns": columns, "measures": (code, value), "variables": variables})
 
 
 def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: set[str]) -> list[str]:
@@ -263,7 +269,3 @@ def _explained(told: pl.DataFrame) -> float:
     between = ranks.group_by("code").agg(mean=pl.col("value").mean(), rows=pl.len())
     centre, total = float(np.mean(ranks["value"].to_numpy())), float(np.var(ranks["value"].to_numpy()))
     return float((between["rows"] * (between["mean"] - centre) ** 2).sum()) / told.height / total if total > 0 else 0.0
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    return values.cast(pl.Float64) if isinstance(values.dtype, pl.Decimal) else values

@@ -53,7 +53,7 @@ def test_real_patients_carry_no_mark(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_schema_is_guessed(tmp_path: Path) -> None:
     found = proband.read(folder_of(tmp_path / "in")).schema
-    assert [(table.name, table.parent) for table in found.tables] == [("patients", None), ("labs", "patients"), ("stays", "patients")]
+    assert [(table.name, table.parent) for table in found.tables] == [("patients", None), ("stays", "patients"), ("labs", "patients")]
 
 
 def test_dates_before_1900_and_values_of_their_own_kind_are_read(tmp_path: Path) -> None:
