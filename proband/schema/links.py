@@ -255,7 +255,7 @@ def _measures(frame: pl.DataFrame, columns: Mapping[str, Column], keys: set[str]
         for value in values or numbers[:1] * (len(numbers) == 1):
             told = frame.select(code=canonical(_plain(frame[code])), value=pl.col(value).cast(pl.Float64)).drop_nulls()
             share = _explained(told)  # 1: the value follows from the code, and measures nothing
-            if (_SPREAD_IF_NAMED if code in codes and value in values else _SPREAD) <= share < 0.999 and share > best[0]:
+            if (_SPREAD_IF_NAMED if code in codes and value in values else _SPREAD) <= share < 0.999 and share > best[0] + 1e-6:
                 best = share, (code, value)
     return best[1]
 
@@ -266,6 +266,6 @@ def _explained(told: pl.DataFrame) -> float:
     if not 2 <= codes <= min(_MOST_CODES, told.height // 3):
         return 0.0
     ranks = told.with_columns(pl.col("value").rank())
-    between = ranks.group_by("code").agg(mean=pl.col("value").mean(), rows=pl.len())
+    between = ranks.group_by("code", maintain_order=True).agg(mean=pl.col("value").mean(), rows=pl.len())
     centre, total = float(np.mean(ranks["value"].to_numpy())), float(np.var(ranks["value"].to_numpy()))
     return float((between["rows"] * (between["mean"] - centre) ** 2).sum()) / told.height / total if total > 0 else 0.0
