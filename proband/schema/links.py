@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -43,17 +44,16 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
     parents = _tree(frames, owner, points, first)
     tables: list[Table] = []
     proposals: list[Proposal] = []
-    needed = {owner_key for owner_key, table in owner.items() if table in parents}
     for name, parent in parents.items():
         try:
             found = base(frames[name], name)
         except InputError as error:
             raise InputError(f"Table {name!r}: {error}") from error
         key = next((k for k, table in owner.items() if table == name), None)
-        known = {k for k in needed if k in frames[name].columns}
-        keys = {k for k in known if owner[k] in (name, parent) or (name, owner[k], k) in points}
+        known = [k for k in frames[name].columns if owner.get(k) in parents]
+        keys = [k for k in known if owner[k] in (name, parent) or (name, owner[k], k) in points]
         on = next((k for k in keys if owner[k] == parent), None)
-        links = tuple(Link(column=k, table=owner[k]) for k in frames[name].columns if k in keys - {key, on})
+        links = tuple(Link(column=k, table=owner[k]) for k in keys if k not in (key, on))
         tables.append(_table(frames[name], found.table, keys, key, parent, on, links))
         proposals += [p for p in found.proposals if p.column not in keys and found.table[p.column].kind == tables[-1][p.column].kind]
     codes = tuple(name for name in frames if name not in parents)
@@ -138,18 +138,21 @@ def _is_measure(series: pl.Series) -> bool:
     return series.dtype.is_float() and bool((series != series.round(0)).any())
 
 
-def _owners(frames: Mapping[str, pl.DataFrame], points: Mapping[tuple[str, str, str], float]) -> dict[str, str]:
-    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, of more rows."""
-    found: dict[str, str] = {}
+def _owners(frames: Mapping[str, pl.DataFrame], points: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, of more rows.
+
+    A table has one key: of two columns that would do, the one by which more tables point at it.
+    """
+    pointing = Counter((other, column) for _, other, column in points)
 
     def asked(table: str, column: str) -> tuple[bool, int, int]:
-        pointing = sum(other == table and c == column for _, other, c in points)
-        return table.rstrip("s").lower() in names.words(column), pointing, frames[table].height
+        return table.rstrip("s").lower() in names.words(column), pointing[table, column], frames[table].height
 
-    for column in dict.fromkeys(column for _, _, column in points):
-        tables = list(dict.fromkeys(other for _, other, c in points if c == column))
-        found[column] = max(tables, key=lambda table: asked(table, column))
-    return found
+    found: dict[str, str] = {}
+    for column in dict.fromkeys(column for _, column in pointing):
+        found[column] = max((table for table, c in pointing if c == column), key=lambda table: asked(table, column))
+    best = {table: max((k for k, t in found.items() if t == table), key=lambda k: pointing[table, k]) for table in found.values()}
+    return {column: table for column, table in found.items() if best[table] == column}
 
 
 def _patients(frames: Mapping[str, pl.DataFrame], owner: Mapping[str, str], points: Iterable[tuple[str, str, str]]) -> str:
@@ -159,7 +162,7 @@ def _patients(frames: Mapping[str, pl.DataFrame], owner: Mapping[str, str], poin
             f"No table has a column that names its rows and stands in another ({told}). Give the patients' table a key that the others "
             "hold under the same name, or write the schema by hand."
         )
-    points = list(points)
+    points = set(points)
 
     def asked(column: str) -> tuple[bool, int, bool]:
         table = owner[column]
@@ -204,7 +207,7 @@ def _tree(
 
 
 def _table(
-    frame: pl.DataFrame, guessed: Table, keys: set[str], key: str | None, parent: str | None, on: str | None, links: tuple[Link, ...]
+    frame: pl.DataFrame, guessed: Table, keys: Collection[str], key: str | None, parent: str | None, on: str | None, links: tuple[Link, ...]
 ) -> Table:
     columns = {c.name: c.model_copy(update=_IDENTIFIER) if c.name in keys else c for c in guessed.columns}
     order = [] if parent is None else _order(frame, columns.values(), keys)
@@ -233,7 +236,7 @@ def measured(table: Table, frame: pl.DataFrame, code: str, value: str) -> Table:
     return table.model_copy(update={"columns": columns, "measures": (code, value), "variables": variables})
 
 
-def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: set[str]) -> list[str]:
+def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: Collection[str]) -> list[str]:
     """The first date or time of day and date that hardly any row lacks; else a number whose name says that it runs."""
     found = [
         column for column in columns if column.name not in keys and frame[column.name].null_count() <= (1 - _NEARLY_ALL) * frame.height
@@ -243,7 +246,7 @@ def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: set[str]) -> li
     return (times or running)[:1]
 
 
-def _measures(frame: pl.DataFrame, columns: Mapping[str, Column], keys: set[str], order: list[str]) -> tuple[str, str] | None:
+def _measures(frame: pl.DataFrame, columns: Mapping[str, Column], keys: Collection[str], order: list[str]) -> tuple[str, str] | None:
     """(code, value), where the values of different codes lie apart; each is the only number, or the only column of levels, or named so."""
     rest = [column for name, column in columns.items() if name not in keys and name not in order]
     numbers = [c.name for c in rest if c.kind in ("number", "integer") and frame[c.name].dtype.is_numeric()]

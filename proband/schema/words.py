@@ -100,8 +100,8 @@ def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str]
 
 def ranked(levels: pl.Series) -> list[str] | None:
     """The levels in rank order when they are grades (mild, severe), stages (II, IIIa) or ranges ("under $11k", "50-60", ">75")."""
-    found = levels.to_list()
-    if len(found) < 3:
+    found = sorted(levels.to_list())
+    if len(found) < 3 or is_number(levels).all():  # "001", "014": numbers that are no measurements are names
         return None
     plain = {level: level.strip().lower().removeprefix("stage ").removeprefix("grade ") for level in found}
     for scale in _SCALES:

@@ -150,3 +150,14 @@ def test_frames_of_the_small_example_are_understood() -> None:
     found = Schema.guess(frames())
     assert {t.name: t.parent for t in found.tables} == {"patients": None, "stays": "patients", "labs": "patients"}
     assert [(link.column, link.table) for link in found["labs"].links] == [("stay", "stays")]
+
+
+def test_a_table_has_one_key() -> None:
+    """The bed of a stay is as unique as its number, but hardly anybody points at beds."""
+    beds = CLINIC | {
+        "stays": STAYS.with_columns(bed_id=pl.Series([f"B{i}" for i in range(10)])),
+        "moves": pl.DataFrame({"subject_id": [100, 102, 104] * 2, "bed_id": ["B0", "B1", "B2"] * 2}),
+    }
+    found = Schema.guess(beds)
+    assert found["stays"].key == "stay_id"
+    assert (found["moves"].parent, found["moves"].links) == ("people", ())
