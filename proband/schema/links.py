@@ -55,7 +55,8 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
         on = next((k for k in keys if owner[k] == parent), None)
         links = tuple(Link(column=k, table=owner[k]) for k in keys if k not in (key, on))
         tables.append(_table(frames[name], found.table, keys, key, parent, on, links))
-        proposals += [p for p in found.proposals if p.column not in keys and found.table[p.column].kind == tables[-1][p.column].kind]
+        # What was doubtful in a column whose meaning the links have settled since, such as the values of all codes together, is no more.
+        proposals += [p for p in found.proposals if tables[-1][p.column] == found.table[p.column] and p.column not in keys]
     codes = tuple(name for name in frames if name not in parents)
     return Schema(tables=tuple(tables), codes=codes, proposals=tuple(proposals))
 

@@ -103,6 +103,13 @@ def test_proposals_reach_every_table() -> None:
     assert found.accept()["vitals"]["rhythm"].missing == ("?",) and found["vitals"]["rhythm"].missing == ()
 
 
+def test_values_of_all_codes_together_bring_no_proposal() -> None:
+    far = VITALS.with_columns(valuenum=pl.when(pl.col("row_id") < 6).then(999.0).otherwise(pl.col("valuenum")))
+    alone = Schema.guess(far.select("valuenum"))
+    assert [p.column for p in alone.proposals] == ["valuenum"]  # of a heart rate and a temperature
+    assert Schema.guess(CLINIC | {"vitals": far}).proposals == ()
+
+
 def test_orphans_do_not_hide_a_table() -> None:
     """A table with the patients' key is theirs, however many rows have no patient: reading then says so."""
     some = CLINIC | {"people": PEOPLE.head(19), "drugs": DRUGS.with_columns(pl.col("subject_id") + 7)}
