@@ -118,7 +118,7 @@ def _events(cohort: Cohort) -> pl.DataFrame:
     parts = [spelled(table, cohort.linked[table.name]).rename(names).with_columns(cohort.linked[table.name][table.order[0]].alias(_TIME))]
     for column, written in zip(first.columns, spelled(first, cohort.frame), strict=True):
         told = pl.DataFrame({_KEY: cohort.frame[first.key], _VALUE: written}).drop_nulls()
-        if column.kind in ("number", "integer"):
+        if written.dtype.is_numeric() and column.name != first.key:
             parts.append(told.with_columns(pl.lit(column.name).alias(_CODE)))
         elif written.dtype == pl.Boolean:
             parts.append(told.filter(_VALUE).select(_KEY, pl.lit(column.name).alias(_CODE)))

@@ -168,3 +168,21 @@ def test_one_table_is_not_read_under_a_schema_of_several() -> None:
         proband.read({name: frame for name, frame in frames().items() if name != "labs"}, SCHEMA)
     with pytest.raises(InputError, match="Table 'notes' is not in the schema"):
         proband.read(frames() | {"notes": frames()["labs"]}, SCHEMA)
+
+
+def test_nothing_much_and_nothing_but_missing_values(tmp_path: Path) -> None:
+    """A patient without an event, one with one, one with 10,000; a variable of which every value is missing."""
+    (tmp_path / "in").mkdir()
+    pl.DataFrame({"pid": [1, 2, 3], "sex": ["F", "M", "F"]}).write_csv(tmp_path / "in" / "patients.csv")
+    codes = ["HR", "temp", "lost"]
+    values = [80.0 + at % 9 if at % 3 == 0 else 36.5 + at % 5 / 10 if at % 3 == 1 else None for at in range(10_001)]
+    rows = {"pid": [2, *[3] * 10_000], "minute": [0, *range(10_000)], "code": [codes[at % 3] for at in range(10_001)], "value": values}
+    pl.DataFrame(rows).write_csv(tmp_path / "in" / "events.csv")
+    found = proband.read(tmp_path / "in")
+    events = found.schema["events"]
+    assert events.measures == ("code", "value") and [v.name for v in events.variables] == ["HR", "lost", "temp"]
+    assert found.take(["1"]).linked["events"].height == 0
+    assert found.take(["3"]).linked["events"].height == 10_000
+    assert found.linked["events"].filter(pl.col("code") == "lost")["value"].is_null().all()
+    proband.write(found, tmp_path / "out")
+    assert proband.read(tmp_path / "out", found.schema).fingerprint == found.fingerprint

@@ -69,6 +69,16 @@ def test_a_round_trip_keeps_every_row(tmp_path: Path) -> None:
     assert again.frame.sort("subject_id").rows() == read_meds(tmp_path / "in").frame.select(again.frame.columns).sort("subject_id").rows()
 
 
+def test_numbers_that_are_labels_stay_numbers(tmp_path: Path) -> None:
+    """A unit of numbers 1 to 4, told once a patient, is read as levels and written as the numbers it was."""
+    rows: list[tuple[object, ...]] = [(i, None, "UNIT", float(1 + i % 4), None) for i in range(80)]
+    write_meds(
+        read_meds(meds(tmp_path / "in", {"0": [*rows, *((i, day(1), "LAB//K", 4.0 + i % 3, None) for i in range(80))]})), tmp_path / "out"
+    )
+    found = pl.read_parquet(tmp_path / "out" / "data" / "all" / "0.parquet").filter(pl.col("code") == "UNIT")
+    assert found["numeric_value"].to_list() == [1.0 + i % 4 for i in range(80)] and found["time"].null_count() == 80
+
+
 def test_synthetic_subjects_are_numbered_and_labelled(tmp_path: Path) -> None:
     made = Bootstrap().fit(read_meds(meds(tmp_path / "in")), seed=1).sample(4, seed=2)
     for name in ("one", "two"):
