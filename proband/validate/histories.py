@@ -52,7 +52,7 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
     """
     table = history_table(cohort.schema, name)
     known = history_variables(table)
-    frame = cohort.linked[table.name].with_columns(_owners(cohort, table))
+    frame = cohort.linked[table.name].with_columns(owners(cohort, table))
     frame = frame.with_columns(_time(frame, table).alias("__time"))
     frame = frame.filter(pl.col("__patient").is_not_null() & pl.col("__time").is_not_null())
     codes = {column.name: at for at, column in enumerate(known)}
@@ -69,11 +69,11 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
             for column, at in zip(known, codes.values(), strict=True)
         ]
     rows = pl.concat(parts).sort("__patient", "__time", maintain_order=True)
-    columns = [rows[title].to_numpy() for title in ("__patient", "__time", "__variable", "__value")]
-    return Events(*columns, patients=len(cohort), names=tuple(codes))
+    patient, time, variable, cells = (rows[title].to_numpy() for title in ("__patient", "__time", "__variable", "__value"))
+    return Events(patient, time, variable, cells, len(cohort), tuple(codes))
 
 
-def _owners(cohort: Cohort, table: Table) -> pl.Series:
+def owners(cohort: Cohort, table: Table) -> pl.Series:
     """(rows,) the number of the patient that owns each row, null where none does; found by the keys of the tables in between."""
     key = cohort.schema.table.key or ""
     numbers = pl.DataFrame({"__key": cohort.patients, "__patient": np.arange(len(cohort))})

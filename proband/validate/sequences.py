@@ -78,8 +78,8 @@ def _coded(found: Events, variables: tuple[Column, ...]) -> Events:
     return Events(found.patient[keep], found.time[keep], code[keep], found.value[keep], found.patients, tuple(names))
 
 
-def over_time(evidence: Evidence, *, seed: int, table: str | None = None, on_step: Step | None = None) -> list[Finding]:
-    """The findings that only histories have, of one linked table (the first with measures unless named), not judged yet.
+def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_step: Step | None = None) -> list[Finding]:
+    """Fourteen findings of faithfulness over time, of one linked table (the first with measures unless named), not judged yet.
 
     Synthetic against unseen patients, beside real patients against real patients of the same number. The floor deals out the times and
     the values of training patients anew among all events: right counts and values, and nothing that holds a history together.
@@ -151,9 +151,11 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
     generator = seeds.generator(seed, "histories", histories.table.name)
     n, turns = histories.matched, 1 + 2 * REPEATS + FLOORS
     draw = lambda part: generator.permutation(histories.values[part].patients)[:n]  # noqa: E731
-    measure = lambda part, chosen: _measured(
-        *(stats.taken(side[part], chosen) for side in (histories.values, histories.codes)), ruler=ruler
-    )  # noqa: E731
+
+    def measure(part: str, chosen: np.ndarray) -> dict[str, Any]:
+        values, codes = (stats.taken(side[part], chosen) for side in (histories.values, histories.codes))
+        return _measured(values, codes, ruler)
+
     made, unseen = draw("synthetic"), draw("unseen")
     beside = None
     found: list[dict[str, np.ndarray]] = []
@@ -172,7 +174,7 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
             loose = stats.scattered(stats.taken(histories.values["train"], draw("train")), generator)
             codes = stats.scattered(stats.taken(histories.codes["train"], draw("train")), generator)
             assert beside is not None
-            found.append(_differences(_measured(loose, codes, ruler=ruler), beside))
+            found.append(_differences(_measured(loose, codes, ruler), beside))
         on_turn(turn + 1, turns)
     cut = 1, REPEATS + 1, 2 * REPEATS + 1
     return {
@@ -181,7 +183,7 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
     }
 
 
-def _measured(values: Events, codes: Events, *, ruler: _Ruler) -> dict[str, Any]:
+def _measured(values: Events, codes: Events, ruler: _Ruler) -> dict[str, Any]:
     """Everything that one side tells by itself."""
     figures = stats.summaries(values).reshape(values.patients, len(values.names), -1)
     _, now, before = stats.moments(values)
