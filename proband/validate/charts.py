@@ -93,7 +93,7 @@ def _ordered(train: Events) -> list[tuple[int, int]]:
     if not many:
         return []
     low, high = np.full(now.shape[1], np.nan), np.full(now.shape[1], np.nan)
-    low[many], high[many] = np.nanquantile(now[:, many], [0.05, 0.95], axis=0)
+    low[many], high[many] = np.nanquantile(now[:, many], [0.005, 0.995], axis=0)
     found = []
     for a, b in permutations(many, 2):
         if high[a] <= low[b] or low[a] > high[b]:
