@@ -93,7 +93,8 @@ def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
     matrix = lambda one: stats.apart(one[0], one[1])  # noqa: E731
     told = [
         _finding("lengths_distance", "Distance of the numbers of events per patient", found["lengths"], _first,
-                 "Kolmogorov-Smirnov distance of events per patient: the share of patients whose record is too long or too short."),
+                 "Kolmogorov-Smirnov distance of events per patient: the share of patients whose record is too long or too short.",
+                 detail={"patient": one_patient(histories)}),
         _finding("gaps_distance", "Distance of the times between measurements", found["gaps"], _first,
                  "Kolmogorov-Smirnov distance of the gaps from one moment of a patient to the next."),
         _rates(histories, found["rates"]),
@@ -108,7 +109,8 @@ def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
                  lambda one: float(np.abs(one[0] - one[1]).max(axis=1).mean()) if one.size else float("nan"),
                  "Largest difference of the Kaplan-Meier curves of the patients who have not had a code yet, mean over codes.", most=1.0),
         _finding("values_distance", "Distance of the values", found["values"], _mean,
-                 _worst("Wasserstein distance over the real standard deviation, mean over variables", found["values"], names)),
+                 _worst("Wasserstein distance over the real standard deviation, mean over variables", found["values"], names),
+                 detail={"courses": courses(histories)}),
         _finding("first_last_distance", "Distance of the first and the last values", found["ends"], _mean,
                  "The same distance for each patient's first and last value of a variable."),
         _finding("trends_distance", "Distance of the trends", found["trends"], _mean,
@@ -251,6 +253,54 @@ def _wasserstein(made: np.ndarray, real: np.ndarray) -> float:
     if len(real) < 10 or np.isnan(real).any():
         return float("nan")
     return float(wasserstein_distance(made, real)) if len(made) else 1.0
+
+
+# What pictures show.
+
+#: Variables whose course over time is drawn, spans of time, and synthetic patients drawn one by one.
+_DRAWN, _SPANS, _HANDFUL = 6, 12, 4
+
+
+def courses(histories: Histories) -> list[dict[str, Any]]:
+    """Bands of the most measured numbers over time: the 10th, 50th and 90th percentile of real and of synthetic values in spans of time,
+    none where fewer than ten real patients have a value; and the courses of a few synthetic patients, never of real ones."""
+    real, made = histories.values["unseen"], histories.values["synthetic"]
+    common = [at for at in np.argsort(-real.counts.sum(axis=0), kind="stable") if histories.variables[at].numeric]
+    found = []
+    for at in common[:_DRAWN]:
+        mine = [(side.variable == at) & ~np.isnan(side.value) for side in (real, made)]
+        edges = np.unique(np.quantile(real.time[mine[0]], np.linspace(0, 1, _SPANS + 1))) if mine[0].any() else np.empty(0)
+        if len(edges) < 3:
+            continue
+        spans = [np.clip(np.searchsorted(edges, side.time, side="right") - 1, 0, len(edges) - 2) for side in (real, made)]
+        bands: list[list[list[float | None]]] = [[], []]
+        for span in range(len(edges) - 1):
+            inside = [own & (place == span) for own, place in zip(mine, spans, strict=True)]
+            few = len(np.unique(real.patient[inside[0]])) < _FEWEST_SHOWN
+            for band, side, own in zip(bands, (real, made), inside, strict=True):
+                empty = few or not own.any()
+                band.append([None] * 3 if empty else [_round(one) for one in np.quantile(side.value[own], [0.1, 0.5, 0.9])])
+        several = np.flatnonzero(np.bincount(made.patient[mine[1]], minlength=made.patients) >= 2)[:_HANDFUL]
+        drawn = [mine[1] & (made.patient == one) for one in several]
+        found.append(
+            {"name": histories.variables[at].name, "time": ((edges[1:] + edges[:-1]) / 2).round(4).tolist()}
+            | {
+                side: dict(zip(("low", "middle", "high"), map(list, zip(*band, strict=True)), strict=True))
+                for side, band in zip(("real", "synthetic"), bands, strict=True)
+            }
+            | {"patients": [{"time": made.time[rows].tolist(), "value": made.value[rows].tolist()} for rows in drawn]}
+        )
+    return found
+
+
+def one_patient(histories: Histories) -> dict[str, Any]:
+    """The events of the synthetic patient of middling length."""
+    made = histories.values["synthetic"]
+    lengths = made.counts.sum(axis=1)
+    middling = int(np.argsort(lengths, kind="stable")[len(lengths) // 2]) if len(lengths) else 0
+    rows = made.patient == middling
+    told = {"time": made.time[rows].tolist(), "variable": made.variable[rows].tolist(), "value": [_round(one) for one in made.value[rows]]}
+    return {"names": list(made.names), **told}
 
 
 # Findings.
