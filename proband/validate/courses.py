@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from proband.validate import pictures
 from proband.validate.pictures import FAKE, INK, LINE, MUTED, REAL, WIDTH, draw, number, numbers, short
@@ -39,7 +40,7 @@ def _band(key: str, time: np.ndarray, sides: Mapping[str, np.ndarray], patients:
             axes.fill_between(time, low, high, color=colour, alpha=0.16, linewidth=0)
             axes.plot(time, middle, color=colour, linewidth=2, linestyle=line)
         for when, value in patients:
-            axes.plot(when, value, color=FAKE, linewidth=0.7, alpha=0.7, marker=".", markersize=2.5)
+            axes.plot(when, value, color=FAKE, linewidth=0.6, alpha=0.55, marker=".", markersize=2)
         shown = np.concatenate([side[np.isfinite(side)] for side in sides.values()])
         room = 0.35 * (float(np.ptp(shown)) or 1.0)  # a wild value of one patient must not flatten the bands
         axes.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
@@ -66,7 +67,12 @@ def rates(codes: list[Mapping[str, Any]]) -> Plate:
         ends = [float(both.min()) / 1.6, float(both.max()) * 1.6]
         axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.plot(real[shown], made[shown], "D", color=FAKE, markersize=4.5, alpha=0.75)
-        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        axes.set(xscale="log", yscale="log")
+        decades = [10.0**power for power in range(-6, 7) if ends[0] <= 10.0**power <= ends[1]]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(decades, [number(one) for one in decades])
+            axis.set_minor_locator(NullLocator())
+        axes.set(xlim=ends, ylim=ends)
         axes.set_xlabel("events per real patient", labelpad=2)
         axes.set_ylabel("events per synthetic patient", labelpad=2)
 
