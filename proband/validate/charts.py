@@ -25,7 +25,9 @@ def charts_broken(evidence: Evidence, table: str | None = None) -> Finding:
     one moment (diastolic below systolic) and the largest jump between two values are learned from the training patients."""
     name = history_table(evidence.train.schema, table).name
     train = events(evidence.train, name)
-    ordered, jump = _ordered(train), _jumps(train)
+    numeric = np.array([column.numeric for column in history_variables(evidence.train.schema[name])], bool)
+    ordered = [pair for pair in _ordered(train) if numeric[list(pair)].all()]
+    jump = np.where(numeric, _jumps(train), np.inf)
     found = []
     for parts in ((evidence.synthetic,), (evidence.holdout, evidence.reference)):
         counts: dict[str, int] = {}
