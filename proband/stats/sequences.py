@@ -155,3 +155,105 @@ def not_below(events: Events, low: str, high: str) -> tuple[int, int]:
         row[events.moment[mine]] = events.value[mine]
     both = ~np.isnan(seen).any(axis=0)
     return int((seen[0, both] >= seen[1, both]).sum()), int(both.sum())
+
+
+def taken(events: Events, patients: np.ndarray) -> Events:
+    """The events of these patients, in their order; one who is named twice is two patients with the same events."""
+    each = np.bincount(events.patient, minlength=events.patients)
+    starts = np.cumsum(each) - each
+    many = each[patients]
+    owner = np.repeat(np.arange(len(patients)), many)
+    rows = np.repeat(starts[patients] - (np.cumsum(many) - many), many) + np.arange(len(owner))
+    return Events(owner, events.time[rows], events.variable[rows], events.value[rows], len(patients), events.names)
+
+
+def scattered(events: Events, generator: np.random.Generator) -> Events:
+    """As many events a patient as before; the time of each, and its variable with its value, dealt out anew among all events."""
+    time, what = events.time[generator.permutation(len(events.time))], generator.permutation(len(events.time))
+    order = np.lexsort((time, events.patient))
+    return Events(events.patient, time[order], events.variable[what], events.value[what], events.patients, events.names)
+
+
+def moments(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every moment as a row: (patient, values measured then, values known from the patient's moments before), NaN where there is none.
+
+    Of several values of one variable at one moment the last counts. Shapes (moments,), (moments, variables), (moments, variables).
+    """
+    count = int(events.moment.max(initial=-1)) + 1
+    patient = np.zeros(count, np.int64)
+    patient[events.moment] = events.patient
+    now = np.full((count, len(events.names)), np.nan)
+    now[events.moment, events.variable] = events.value
+    first = np.searchsorted(patient, patient)  # the row of the patient's first moment
+    place = np.maximum.accumulate(np.where(np.isnan(now), -1, np.arange(count)[:, None]), axis=0) if count else np.zeros(now.shape, int)
+    before = np.full(now.shape, np.nan)
+    known = place[:-1] >= first[1:, None]
+    rows, columns = np.nonzero(known)
+    before[rows + 1, columns] = now[place[rows, columns], columns]
+    return patient, now, before
+
+
+def correlations(first: np.ndarray, second: np.ndarray, least: int = 100) -> np.ndarray:
+    """(columns, columns) the correlation of each column of `first` with each of `second`, over the rows with both; NaN below `least`."""
+    sides = []
+    for side in (first, second):
+        known = ~np.isnan(side)
+        n = np.maximum(known.sum(axis=0), 1)
+        centre = np.where(known, side, 0).sum(axis=0) / n
+        away = np.where(known, side - centre, 0)
+        sides.append((known.astype(float), away / np.maximum(np.sqrt((away**2).sum(axis=0) / n), 1e-12)))
+    (a, x), (b, y) = sides
+    n = np.maximum(a.T @ b, 1)
+    mean_x, mean_y = (x.T @ b) / n, (a.T @ y) / n
+    spread = np.maximum((x**2).T @ b / n - mean_x**2, 0) * np.maximum(a.T @ y**2 / n - mean_y**2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (x.T @ y / n - mean_x * mean_y) / np.sqrt(spread)
+    return np.where((n >= least) & (spread > 1e-9), np.clip(found, -1, 1), np.nan)
+
+
+def transitions(events: Events) -> np.ndarray:
+    """(variables, variables) of the moments with the row's variable but a patient's last, the share whose next has the column's."""
+    seen = np.zeros((int(events.moment.max(initial=-1)) + 1, len(events.names)), np.float32)
+    seen[events.moment, events.variable] = 1
+    patient = np.zeros(len(seen), np.int64)
+    patient[events.moment] = events.patient
+    goes_on = np.flatnonzero(np.diff(patient) == 0)
+    before, after = seen[goes_on], seen[goes_on + 1]
+    return np.asarray(before.T @ after / np.maximum(before.sum(axis=0), 1)[:, None])
+
+
+def event_free(events: Events, grid: np.ndarray) -> np.ndarray:
+    """(variables, times) the Kaplan-Meier share of patients who had no event of a variable up to each time of `grid`, from time 0 on.
+
+    A patient without one is watched until their last moment of any kind. Kaplan and Meier, JASA 1958.
+    """
+    last = np.full(events.patients, -np.inf)
+    np.maximum.at(last, events.patient, events.time)
+    first = np.full((events.patients, len(events.names)), np.inf)
+    np.minimum.at(first, (events.patient, events.variable), events.time)
+    found = np.ones((len(events.names), len(grid)))
+    for mine, curve in zip(first.T, found, strict=True):
+        happened = np.isfinite(mine)
+        until = np.where(happened, mine, last)
+        watched = np.sort(until[np.isfinite(until)])
+        times, deaths = np.unique(mine[happened], return_counts=True)
+        at_risk = len(watched) - np.searchsorted(watched, times)
+        survived = np.append(1.0, np.cumprod(1 - deaths / np.maximum(at_risk, 1)))
+        curve[:] = survived[np.searchsorted(times, grid, side="right")]
+    return found
+
+
+def joined(first: Events, second: Events) -> Events:
+    """Both sides' patients, the second's after the first's."""
+    columns = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("time", "variable", "value")]
+    patient = np.concatenate([first.patient, second.patient + first.patients])
+    return Events(patient, columns[0], columns[1], columns[2], first.patients + second.patients, first.names)
+
+
+def only(events: Events, variables: np.ndarray) -> Events:
+    """The events of these variables, which are numbered anew in this order."""
+    place = np.full(len(events.names), -1)
+    place[variables] = np.arange(len(variables))
+    kept = place[events.variable] >= 0
+    names = tuple(events.names[at] for at in variables)
+    return Events(events.patient[kept], events.time[kept], place[events.variable[kept]], events.value[kept], events.patients, names)

@@ -106,6 +106,8 @@ def _guessed(frames: dict[str, Any]) -> tuple[Schema, list[str]]:
 def _read(data: Cohort | pl.DataFrame, schema: Schema) -> Cohort:
     if isinstance(data, Cohort) and data.schema == schema:
         return data
+    if isinstance(data, Cohort) and schema.children:
+        return Cohort(schema, data.frame, data.mark, data.linked)
     frame = data.frame if isinstance(data, Cohort) else data
     if [*frame.schema.items()] == [(c.name, c.dtype) for c in schema.table.columns]:
         return Cohort(schema, frame)
@@ -138,6 +140,10 @@ def _check(real: dict[str, Cohort], schema: Schema) -> None:
 
 def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray], dict[str, Any]]:
     """The synthetic table under the schema, its cells that the schema's types cannot hold, and its absent and unknown columns."""
+    if isinstance(data, Cohort) and schema.children:
+        if not data.frame.height:
+            raise InputError("The synthetic cohort has no patients. Give one with patients.")
+        return Cohort(schema, data.frame, data.mark, data.linked), {}, {}
     mark = data.mark if isinstance(data, Cohort) else find_mark(data) if isinstance(data, str | Path) else None
     frame = _raw(data, schema)
     if frame.height == 0:

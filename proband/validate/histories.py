@@ -15,6 +15,10 @@ from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema import Column, Schema, Table
 from proband.stats.sequences import SUMMARIES, Events, summaries
+from proband.validate.findings import Evidence
+
+#: Columns of a flat table of histories at most: pairs and attacks cost their square.
+_MOST_COLUMNS = 300
 
 
 def history_table(schema: Schema, name: str | None = None) -> Table:
@@ -48,7 +52,7 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
     """
     table = history_table(cohort.schema, name)
     known = history_variables(table)
-    frame = cohort.linked[table.name].with_columns(_owners(cohort, table))
+    frame = cohort.linked[table.name].with_columns(owners(cohort, table))
     frame = frame.with_columns(_time(frame, table).alias("__time"))
     frame = frame.filter(pl.col("__patient").is_not_null() & pl.col("__time").is_not_null())
     codes = {column.name: at for at, column in enumerate(known)}
@@ -65,11 +69,11 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
             for column, at in zip(known, codes.values(), strict=True)
         ]
     rows = pl.concat(parts).sort("__patient", "__time", maintain_order=True)
-    patient, time, variable, value = (rows[name].to_numpy() for name in ("__patient", "__time", "__variable", "__value"))
-    return Events(patient, time, variable, value, len(cohort), tuple(codes))
+    patient, time, variable, cells = (rows[title].to_numpy() for title in ("__patient", "__time", "__variable", "__value"))
+    return Events(patient, time, variable, cells, len(cohort), tuple(codes))
 
 
-def _owners(cohort: Cohort, table: Table) -> pl.Series:
+def owners(cohort: Cohort, table: Table) -> pl.Series:
     """(rows,) the number of the patient that owns each row, null where none does; found by the keys of the tables in between."""
     key = cohort.schema.table.key or ""
     numbers = pl.DataFrame({"__key": cohort.patients, "__patient": np.arange(len(cohort))})
@@ -115,18 +119,49 @@ def _number(column: Column) -> pl.Expr:
     return pl.lit(float("nan"))
 
 
-def summarised(cohort: Cohort, name: str | None = None) -> Cohort:
-    """One row a patient: the columns of the first table beside the SUMMARIES of every variable of one linked table.
+def summarised(cohort: Cohort) -> Cohort:
+    """One row a patient: the columns of the first table beside the SUMMARIES of every variable of every linked table.
 
-    What judges tables (discriminators, attacks, predictions) judges whole histories in this form.
+    What judges tables (discriminators, attacks, predictions) judges whole histories in this form. Of levels only the count, the first
+    and the last are kept. Names are `variable summary`, with the table before them where several are linked.
     """
-    found = events(cohort, name)
-    figures = summaries(found)
-    names = [f"{variable} {what}" for variable in found.names for what in SUMMARIES]
     table = cohort.schema.table
     own = cohort.frame.unique(table.key, keep="first", maintain_order=True) if table.key else cohort.frame
-    columns = [pl.Series(title, figures[:, at]).fill_nan(None) for at, title in enumerate(names)]
-    more = tuple(Column(name=title, kind="number") for title in names)
-    flat = table.model_copy(update={"columns": table.columns + more})
-    schema = Schema(tables=(flat,), rules=cohort.schema.rules)
-    return replace(cohort, schema=schema, frame=own.hstack(columns), linked={})
+    added: list[Column] = []
+    made: list[pl.Series] = []
+    for child in cohort.schema.children:
+        before = f"{child.name}: " if len(cohort.schema.children) > 1 else ""
+        figures = summaries(events(cohort, child.name)).reshape(len(cohort), -1, len(SUMMARIES))
+        for at, variable in enumerate(history_variables(child)):
+            for what, values in zip(SUMMARIES, figures[:, at].T, strict=True):
+                title, told = f"{before}{variable.name} {what}", pl.Series(values).fill_nan(None)
+                if what != "count" and variable.discrete:
+                    if what not in ("first", "last"):
+                        continue
+                    levels = ("false", "true") if variable.kind == "boolean" else variable.categories or ()
+                    told = told.replace_strict(dict(enumerate(map(str, levels))), default=None, return_dtype=pl.String)
+                    added.append(Column(name=title, kind="category", categories=tuple(map(str, levels))))
+                else:
+                    added.append(Column(name=title, kind="number"))
+                made.append(told.alias(title))
+    flat = table.model_copy(update={"columns": table.columns + tuple(added)})
+    return replace(cohort, schema=Schema(tables=(flat,), rules=cohort.schema.rules), frame=own.hstack(made), linked={})
+
+
+def flattened(evidence: Evidence) -> Evidence:
+    """The evidence with every cohort `summarised`, without the columns that hold nothing, or one thing only, in the training patients.
+
+    Of more than 300 such columns those of the variables measured oftenest are kept. Evidence without linked tables stays as it is.
+    """
+    schema = evidence.train.schema
+    if not schema.children:
+        return evidence
+    parts = [summarised(one) for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)]
+    flat, own = parts[0], len(schema.table.columns)
+    told = [column.name for column in flat.schema.table.columns[own:] if flat.frame[column.name].n_unique() > 1]
+    told = sorted(told, key=lambda name: flat.frame[name].null_count())[:_MOST_COLUMNS]
+    kept = [column.name for column in flat.schema.table.columns if column.name in told or column.name in schema.table]
+    table = flat.schema.table.model_copy(update={"columns": tuple(flat.schema.table[name] for name in kept)})
+    fewer = flat.schema.model_copy(update={"tables": (table,)})
+    parts = [replace(one, schema=fewer, frame=one.frame.select(kept)) for one in parts]
+    return replace(evidence, train=parts[0], holdout=parts[1], reference=parts[2], synthetic=parts[3])

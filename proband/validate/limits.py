@@ -38,6 +38,20 @@ LIMITS: dict[str, Limit] = {
     # Three of four pairs told apart. A real sample scores .50; the best published table synthesizers .55 to .70.
     "detection_auc": Limit(at_most=0.75),
     "detection_auc_binned": Limit(at_most=0.75),
+    # -- faithful over time -- (docs/histories.md)
+    # One patient in ten has a record of the wrong length, or a gap of the wrong length: what a plot of them would show.
+    "lengths_distance": Limit(at_most=0.10, over_reference=True),
+    "gaps_distance": Limit(at_most=0.10, over_reference=True),
+    # Of what is measured together, 5 points on average: independent events are off by 20.
+    "together_error": Limit(at_most=0.05, over_reference=True),
+    "at_once_error": Limit(at_most=0.05, over_reference=True),
+    # On the scale of a correlation, as for columns, with twice their room: each is of one variable's few pairs.
+    "persistence_error": Limit(at_most=0.10, over_reference=True),
+    "persistence_within_error": Limit(at_most=0.10, over_reference=True),
+    # Five breaches in a thousand events beyond those of real charts.
+    "charts_broken": Limit(at_most=0.005, over_reference=True),
+    # Of single moments the same three pairs in four as of patients.
+    "moment_auc": Limit(at_most=0.75),
     # -- useful --
     # All count from what a second real training set of the same size would lose. A model that ranks five pairs in a
     # hundred worse than one trained on patients would be chosen or dropped for the wrong reasons.
@@ -49,6 +63,8 @@ LIMITS: dict[str, Limit] = {
     "tstr_calibration_slope": Limit(at_least=-0.35, over_reference=True),
     # Already a lower bound over all groups: the same 5 points, lost in some group beyond doubt.
     "subgroup_auroc_gap": Limit(at_most=0.05),
+    # A tenth of a standard deviation worse than forecasts learned from patients.
+    "next_value_gap": Limit(at_most=0.10, over_reference=True),
     # -- private -- (docs/privacy.md and docs/inference.md have the sizes they need)
     # Upper ends: more than one training patient in a hundred copied must be excluded. No copy among 370 patients does that.
     "exact_copies_excess": Limit(at_most=0.01),
@@ -58,6 +74,7 @@ LIMITS: dict[str, Limit] = {
     "copies_beyond_doubt": Limit(at_most=0.001),
     # Three of five pairs guessed right. The coarse bar: a mean cannot see a few leaked patients.
     "membership_auc": Limit(at_most=0.60),
+    "known_values_auc": Limit(at_most=0.60),
     # Six times the false accusations; an epsilon of 2 would allow seven times.
     "membership_tpr_at_1pct": Limit(at_most=0.06),
     # Already a lower bound, corrected for all attacks and depths: odds on membership surely changed by more than e^0.5 = 1.65.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jinja2
 from markupsafe import Markup
 
-from proband.validate import pictures, plates, words
+from proband.validate import courses, pictures, plates, words
 from proband.validate.findings import Finding, Question
 from proband.validate.plates import Grid, Plate
 from proband.validate.statement import statement
@@ -99,10 +99,15 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: [plates.groups(details["subgroups_error"]["groups"])],
         lambda: [plates.giveaways(judge["clues"])],
         lambda: [plates.missing(details["missingness_distance"]["columns"])],
+        lambda: courses.transitions(details["transitions_error"]),
+        lambda: courses.trajectories(details["values_distance"]["courses"]),
+        lambda: [courses.rates(details["rates_error"]["codes"])],
+        lambda: [courses.timeline(details["lengths_distance"]["patient"])],
     )
     grids = _kept(
         lambda: [plates.clues(judge["clues"])],
         lambda: [plates.rules(details["rules_broken"]["rules"])],
+        lambda: [plates.rules(details["charts_broken"]["rules"], "What charts keep to, and the share of events that break it")],
         lambda: [plates.pairs(details["pairs_distance"]["worst"])],
         lambda: [plates.columns(_ranked(details))],
     )

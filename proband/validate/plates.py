@@ -181,11 +181,11 @@ def _two(key: str, title: str, caption: str, rows: Rows) -> Plate:
     return Plate(title, caption + more, Markup(pictures.beside(key, shown, f"{title}. {listed}.")))
 
 
-def rules(rows: Rows) -> Grid:
-    """Every rule with the share of patients who break it."""
+def rules(rows: Rows, title: str = "Rules, and the share of patients who break them") -> Grid:
+    """Every rule with the share that breaks it."""
     ranked = sorted(rows, key=lambda rule: -(rule.get("synthetic") or 0))
     cells = [(str(rule["sql"]), percent(rule.get("synthetic")), percent(rule.get("real"))) for rule in ranked]
-    return _grid("Rules, and the share of patients who break them", ("Rule", "Synthetic", "Real"), cells)
+    return _grid(title, ("Rule", "Synthetic", "Real"), cells)
 
 
 def pairs(rows: Rows) -> Grid:

@@ -15,7 +15,7 @@ from proband.validate.coded import Part, Tables
 
 #: Comparisons of real with real, and bootstrap samples of synthetic with real. Twenty give a 95 % interval its two ends.
 REPEATS = 20
-_FLOORS = 3
+FLOORS = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Trials:
     value: np.ndarray
     spread: np.ndarray  # (REPEATS, ...)
     reference: np.ndarray  # (REPEATS, ...)
-    floor: np.ndarray  # (_FLOORS, ...)
+    floor: np.ndarray  # (FLOORS, ...)
 
     def summary(self, of: Callable[[np.ndarray], float], *, least: float = 0.0, most: float = np.inf) -> dict[str, Any]:
         """value, interval, reference, reference_interval and floor of a Finding, `of` making one number of an array."""
@@ -62,7 +62,7 @@ def compare(tables: Tables, measures: Mapping[str, Measure], *, seed: int, on_tu
     """
     generator = seeds.generator(seed, "comparisons")
     n = tables.matched
-    turns = 1 + 2 * REPEATS + _FLOORS
+    turns = 1 + 2 * REPEATS + FLOORS
     found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     made, real = tables.synthetic.patients.draw(n, generator), tables.unseen.patients.draw(n, generator)
     # Bootstrap by whole patients, among the patients on either side.

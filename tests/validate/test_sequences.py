@@ -1,0 +1,149 @@
+"""Histories with one planted fault each: the finding that is for it must see it, and a fresh draw must pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from proband.cohort import Cohort
+from proband.validate.charts import charts_broken
+from proband.validate.findings import Evidence, Finding
+from proband.validate.histories import flattened
+from proband.validate.known_values import known_values_auc
+from proband.validate.limits import LIMITS
+from proband.validate.moments import moment_detection, next_values
+from proband.validate.privacy import privacy
+from proband.validate.sequences import sequences
+from tests.ward import resampled, ward, with_events
+
+TRAIN, HOLDOUT, REFERENCE = ward(300, 1), ward(150, 2), ward(150, 3)
+
+
+def evidence(made: Cohort) -> Evidence:
+    return Evidence(TRAIN, HOLDOUT, REFERENCE, made)
+
+
+def judged(found: list[Finding]) -> dict[str, Finding]:
+    return {one.name: one.judged(LIMITS.get(one.name)) for one in found}
+
+
+def scattered(cohort: Cohort) -> Cohort:
+    """Independent events: minute, and variable with value, dealt out anew."""
+
+    def deal(rows: pl.DataFrame) -> pl.DataFrame:
+        minute, what = rows["minute"].shuffle(seed=1), rows.select("what", "value").sample(fraction=1, shuffle=True, seed=2)
+        return rows.select("stay").hstack([minute, *what]).sort("stay", "minute", maintain_order=True)
+
+    return with_events(cohort, deal)
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict[str, Finding]:
+    return judged(sequences(evidence(ward(300, 4)), seed=1))
+
+
+def test_a_fresh_draw_of_the_same_ward_is_near_real_against_real(fresh: dict[str, Finding]) -> None:
+    for name, finding in fresh.items():
+        assert finding.value is not None and finding.reference is not None, name
+        assert finding.value < finding.reference + 0.08, name  # 150 against 150 patients: half a distance's own noise of .16
+        assert finding.passed is not False, name
+
+
+def test_independent_events_are_seen_by_what_is_measured_together_not_by_rates(fresh: dict[str, Finding]) -> None:
+    found = judged(sequences(evidence(scattered(ward(300, 4))), seed=1))
+    assert found["at_once_error"].passed is False and found["together_error"].value > 2 * found["together_error"].reference
+    assert found["persistence_error"].passed is False
+    for name in ("lengths_distance", "rates_error", "values_distance"):
+        assert found[name].value == pytest.approx(fresh[name].value, abs=0.02), name  # the same numbers of the same events
+    assert found["at_once_error"].value == pytest.approx(found["at_once_error"].floor, abs=0.05)
+
+
+def test_a_shuffled_order_is_seen_by_lag_one_and_by_nothing_that_has_no_order(fresh: dict[str, Finding]) -> None:
+    made = with_events(ward(300, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("stay", "what")))
+    found = judged(sequences(evidence(made), seed=1))
+    assert found["persistence_within_error"].passed is False
+    assert "pulse" in found["persistence_within_error"].why
+    for name in ("values_distance", "at_once_error", "gaps_distance"):
+        assert found[name].value == fresh[name].value, name
+
+
+def test_the_courses_of_levels_are_judged_as_codes() -> None:
+    """A visit table of levels: rhythms that last in real patients and change at every visit in synthetic ones."""
+    from proband.schema import Column, Schema, Table
+
+    def clinic(n: int, seed: int, stays: float) -> Cohort:
+        rng = np.random.default_rng(seed)
+        rhythm = np.zeros((n, 6), int)
+        rhythm[:, 0] = rng.random(n) < 0.5
+        for at in range(1, 6):
+            rhythm[:, at] = np.where(rng.random(n) < stays, rhythm[:, at - 1], 1 - rhythm[:, at - 1])
+        names = np.array([f"{seed}-{at}" for at in range(n)])
+        visits = pl.DataFrame(
+            {"id": np.repeat(names, 6), "day": np.tile(np.arange(6), n), "rhythm": np.array(["sinus", "flutter"])[rhythm.ravel()]}
+        )
+        identity = Column(name="id", kind="identifier")
+        levels = Column(name="rhythm", kind="category", categories=("sinus", "flutter"))
+        tables = (
+            Table(name="patients", key="id", columns=(identity,)),
+            Table(
+                name="visits", parent="patients", on="id", order=("day",), columns=(identity, Column(name="day", kind="integer"), levels)
+            ),
+        )
+        return Cohort(Schema(tables=tables), pl.DataFrame({"id": names}), linked={"visits": visits})
+
+    real = [clinic(100, seed, 0.9) for seed in (1, 2, 3)]
+    found = {one.name: one for one in sequences(Evidence(*real, clinic(100, 4, 0.1)), seed=1)}
+    transitions = found["transitions_error"]
+    assert transitions.value == pytest.approx(0.8, abs=0.1) and transitions.reference < 0.1  # .9 against .1 stay as they are
+    assert found["rates_error"].value < 0.2 and found["values_distance"].value is None  # there is no number to judge
+
+
+def test_what_charts_keep_to_is_learned_and_counted() -> None:
+    made = with_events(
+        ward(300, 4),
+        lambda rows: rows.with_columns(pl.when(pl.col("what") == "diastolic").then(pl.col("value") + 60).otherwise("value").alias("value")),
+    )
+    sound, found = charts_broken(evidence(ward(300, 4))), charts_broken(evidence(made))
+    assert sound.value < 0.001 and LIMITS["charts_broken"] and sound.judged(LIMITS["charts_broken"]).passed
+    assert found.value > 0.05 and found.detail["rules"][0]["sql"] == "diastolic < systolic"
+    assert found.judged(LIMITS["charts_broken"]).passed is False
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (pl.col("minute") + 5000, "0 <= minute <= 2880"),
+        (-pl.col("minute"), "minute never runs backwards"),
+        (pl.lit("nobody").alias("stay"), "a row belongs to a patient"),
+        (pl.lit("lactate").alias("what"), "what is declared"),
+        (pl.col("value") - 1000, "20 <= pulse <= 250"),
+    ],
+)
+def test_each_breach_is_told_by_its_name(fault: pl.Expr, told: str) -> None:
+    found = charts_broken(evidence(with_events(ward(60, 4), lambda rows: rows.with_columns(fault))))
+    assert told in [row["sql"] for row in found.detail["rules"] if row["synthetic"] > 0.1]
+
+
+def test_a_moment_gives_away_that_it_does_not_follow_from_the_one_before() -> None:
+    few = [part.take(part.patients[:90]) for part in (TRAIN, HOLDOUT, REFERENCE)]
+    loose = with_events(ward(90, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("what")))
+    fresh, found = (moment_detection(Evidence(*few, made), seed=1) for made in (ward(90, 4), loose))
+    assert fresh.interval[0] < 0.53 and fresh.value < 0.6  # 90 against 90 patients: a standard error of about .03
+    assert found.interval[0] > 0.6
+
+
+def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> None:
+    loose = with_events(ward(300, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("what")))
+    fresh, lost = next_values(evidence(ward(300, 4)), seed=1), next_values(evidence(loose), seed=1)
+    assert abs(fresh.value) < 0.05 < 0.15 < lost.value
+    assert fresh.floor > 0  # repeating the last value is worse than what trees learn
+    assert {row["name"] for row in fresh.detail["forecasts"]} >= {"pulse", "systolic", "diastolic"}
+
+
+def test_copied_patients_are_seen_by_three_of_their_values_and_by_the_attacks_on_whole_histories() -> None:
+    copies, strangers = evidence(resampled(TRAIN, 300, 5)), evidence(ward(300, 4))
+    assert known_values_auc(copies, seed=1).interval[0] > 0.55
+    assert known_values_auc(strangers, seed=1).interval[0] < 0.5
+    found = {one.name: one for one in privacy(flattened(copies), seed=1)}
+    assert found["membership_auc"].value > 0.7 and found["exact_copies_excess"].value > 0.5
