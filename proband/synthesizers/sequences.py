@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -23,10 +24,11 @@ from proband.game.fields import Layout
 from proband.game.play import deterministic
 from proband.game.selection import Critic, select
 from proband.game.sequences import STEPS, Charts, Historian, draw, learn, started
-from proband.schema import Column, Schema, Table
+from proband.schema import Column, Schema, Table, rules
 from proband.schema.model import validated
+from proband.stats.discrimination import auc
 from proband.stats.sequences import Events, summaries
-from proband.stats.trees import Trees
+from proband.stats.trees import Trees, boosted
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import linked
 from proband.synthesizers.drawing import counted, marked
@@ -34,8 +36,9 @@ from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.refine import HELD_OUT, held_out, selected
 
 CANDIDATES = 3  # drawn for each patient who is kept
+FEWEST, TOLD = 10, 0.6  # patients of either level on either side, and the AUC there, for a column to be told by histories
 PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
-DROPOUT = 0.1
+DROPOUT = 0.2
 
 MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_STEPS = 2.0  # times as many as the longest training history has
@@ -58,11 +61,23 @@ class _Part(NamedTuple):
     most: int
 
 
+class _Last(NamedTuple):
+    """A column of the patients' own table that their histories tell: trees for its second level, given whole patients.
+
+    figure  its place among the critic's figures, which the trees do not see
+    """
+
+    column: str
+    figure: int
+    trees: Trees
+
+
 @dataclass(frozen=True)
 class _Fitted:
     schema: Schema
     root: SequentialForest
     parts: dict[str, _Part]
+    last: tuple[_Last, ...]
     critics: tuple[Critic, ...]
     stages: list[dict[str, float]]
     on_synthetic: bool
@@ -75,8 +90,10 @@ class SequenceGAN:
     select    whether a critic who sees whole patients chooses among candidates: the adversarial half of the game
 
     The patients' own table comes from a sequential forest. Then each linked table, given the row that owns it: when the next step
-    comes, what is measured then, and how much (`game.sequences`). A row of a table never comes before the origin of its owner, after
-    what ended its owner's rows in the training data, or out of order.
+    comes, what is measured then, and how much (`game.sequences`). Columns of two levels that whole histories tell, as they tell an
+    outcome, are then drawn anew given all the rest: a likelihood of thousands of cells hears that one too little. (Not those that
+    `where` asks for.) A row of a table never comes before the origin of its owner, after what ended its owner's rows in the
+    training data, or out of order.
 
     >>> model = SequenceGAN().fit(cohort, seed=0)                              # doctest: +SKIP
     >>> model.sample(100, seed=1, where="died").linked["events"]               # doctest: +SKIP
@@ -114,7 +131,9 @@ class SequenceGAN:
         for table in cohort.schema.children:
             minutes = self.minutes * rows[table.name] / sum(rows.values())
             parts[table.name] = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step)
-        learned = _Fitted(cohort.schema, forest, parts, (), [], cohort.mark is not None)
+        learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None)
+        if aside.any() and not aside.all():
+            learned = replace(learned, last=_outcomes(learned, _figures(learned, frames), aside, seed))
         if self.select and aside.any():
             learned = _played(learned, cohort, aside, seed, on_step)
         self._fitted = learned
@@ -147,6 +166,7 @@ class SequenceGAN:
         config: dict[str, Any] = {
             "schema": learned.schema.model_dump(mode="json"), "minutes": self.minutes, "select": self.select,
             "stages": learned.stages, "on_synthetic": learned.on_synthetic, "parts": {},
+            "last": [[one.column, one.figure] for one in learned.last],
             "critics": [
                 {"slopes": list(each.slopes), "success": each.success, "strength": each.strength, "folds": len(each.boosted)}
                 for each in learned.critics
@@ -165,6 +185,8 @@ class SequenceGAN:
             arrays |= {f"{at}.steps.{key}": array for key, array in of_steps.items()}
             arrays |= {f"{at}.context.{key}": array for key, array in of_context.items()}
             arrays |= {f"{at}.net.{key}": weight.numpy() for key, weight in part.net.state_dict().items()}
+        for one in learned.last:
+            arrays |= {f"last.{one.column}.{name}": getattr(one.trees, name) for name in Trees._fields}
         for at, critic in enumerate(learned.critics):
             for kind in ("boosted", "randomised"):
                 for k, trees in enumerate(getattr(critic, kind)):
@@ -210,7 +232,11 @@ class SequenceGAN:
             critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"]), float(found["strength"])))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
-        model._fitted = _Fitted(schema, root, parts, tuple(critics), stages, bool(config["on_synthetic"]))
+        last = tuple(
+            _Last(str(name), int(figure), Trees(*(arrays[f"last.{name}.{field}"] for field in Trees._fields)))
+            for name, figure in config["last"]
+        )
+        model._fitted = _Fitted(schema, root, parts, last, tuple(critics), stages, bool(config["on_synthetic"]))
         return model
 
 
@@ -299,6 +325,44 @@ def _wider(learned: _Fitted) -> Schema:
     return learned.schema.model_copy(update={"tables": (learned.root.schema.table, *learned.schema.children)})
 
 
+def _outcomes(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int) -> tuple[_Last, ...]:
+    """The columns of two levels that trees tell the patients `aside` from their histories."""
+    found = []
+    told = [column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")]
+    for at, column in enumerate(told):
+        levels, known = figures[:, at], ~np.isnan(figures[:, at])
+        two = column.kind == "boolean" or (column.kind == "category" and len(column.categories or ()) == 2)
+        if not two or min(((levels == level) & known & side).sum() for level in (0, 1) for side in (aside, ~aside)) < FEWEST:
+            continue
+        others = np.delete(figures, at, axis=1)
+        grow = partial(boosted, kind="classifier", seed=seeds.integer(seed, "sequences", column.name), trees=150, leaves=8, rate=0.05)
+        trees = grow(others[known & ~aside], levels[known & ~aside])
+        if auc(trees(others[known & aside]), levels[known & aside]) >= TOLD:
+            found.append(_Last(column.name, at, grow(others[known], levels[known])))
+    return tuple(found)
+
+
+def _retold(learned: _Fitted, frames: dict[str, pl.DataFrame], where: str | None, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
+    """`frames` with the columns that histories tell drawn anew; those that `where` reads, and missing values, stay."""
+    root = learned.schema.table
+    asked = rules.columns(where, root) if where else frozenset()
+    if not learned.last:
+        return frames
+    figures = _figures(learned, frames)
+    for one in learned.last:
+        if one.column in asked:
+            continue
+        odds = one.trees(np.delete(figures, one.figure, axis=1))
+        second = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
+        column, known = root[one.column], ~np.isnan(figures[:, one.figure])
+        words = [False, True] if column.kind == "boolean" else list(column.categories or ())
+        drawn = pl.Series(one.column, [words[int(level)] for level in second], dtype=column.dtype)
+        before = frames[root.name]
+        frames = frames | {root.name: before.with_columns(before[one.column].zip_with(pl.Series(~known), drawn))}
+        figures[:, one.figure] = np.where(known, second, np.nan)
+    return frames
+
+
 def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> dict[str, pl.DataFrame]:
     """Every table of `n` patients before any critic chooses; keys are the numbers of rows."""
     wider = _wider(learned)
@@ -309,7 +373,7 @@ def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str |
         _, context, patients = linked.context(wider, frames, table.parent or "")
         found, _ = _drawn(learned, wider, frames, table, context, None, rng)
         frames[table.name] = linked.completed(learned.schema, frames, table, found, patients, rng)
-    return frames
+    return _retold(learned, frames, where, rng)
 
 
 def _drawn(
