@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proband.frontier import frontier
     from proband.pipeline import demo, synthesize
     from proband.records.tables import read, write
+    from proband.records.waveforms import Signals, read_wfdb, write_wfdb
     from proband.release.bundle import Release, release, verify
     from proband.release.policy import Policy
     from proband.schema import Column, Grid, Rule, Schema, Table
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.refine import Refined, refine
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
+    from proband.synthesizers.waveforms import WaveformGAN
     from proband.uses.augmentation import augment
     from proband.uses.imputation import Imputed, impute
     from proband.uses.labels import fit_labeller, label, read_queue, write_queue
@@ -69,6 +71,7 @@ _HOME = {
     "Rule": "schema",
     "Schema": "schema",
     "SequentialForest": "synthesizers.forest",
+    "Signals": "records.waveforms",
     "Smote": "synthesizers.smote",
     "Split": "cohort",
     "Synthesizer": "synthesizer",
@@ -76,6 +79,7 @@ _HOME = {
     "TableDiffusion": "synthesizers.diffusion",
     "TableGAN": "synthesizers.tables",
     "Unavailable": "errors",
+    "WaveformGAN": "synthesizers.waveforms",
     "augment": "uses.augmentation",
     "compare": "compare",
     "demo": "pipeline",
@@ -88,6 +92,7 @@ _HOME = {
     "load": "synthesizer",
     "read": "records.tables",
     "read_queue": "uses.labels",
+    "read_wfdb": "records.waveforms",
     "refine": "synthesizers.refine",
     "release": "release.bundle",
     "synthesize": "pipeline",
@@ -95,6 +100,7 @@ _HOME = {
     "verify": "release.bundle",
     "write": "records.tables",
     "write_queue": "uses.labels",
+    "write_wfdb": "records.waveforms",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

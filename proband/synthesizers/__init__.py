@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.forest import SequentialForest
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
+    from proband.synthesizers.waveforms import WaveformGAN
 
 _HOME = {
     "Bootstrap": "baselines",
@@ -23,6 +24,7 @@ _HOME = {
     "Smote": "smote",
     "TableDiffusion": "diffusion",
     "TableGAN": "tables",
+    "WaveformGAN": "waveforms",
 }
 __all__ = [
     "Bootstrap",
@@ -33,6 +35,7 @@ __all__ = [
     "Smote",
     "TableDiffusion",
     "TableGAN",
+    "WaveformGAN",
 ]
 
 

@@ -1,0 +1,161 @@
+"""Signals and what is known of their patients <-> arrays: attributes as numbers, records as a Gaussian's scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from proband.cohort import Cohort
+from proband.encode.numbers import HELD_BY, to_numbers
+from proband.records.waveforms import Signals
+
+SCORES = 128  # principal components at most
+COARSE = 12  # of them are the shape of a record; the rest is its hiss
+FEWEST = 8  # records of which a group must have as many to have a spread of its own
+SHRUNK = 10.0  # a group's covariance counts as n / (n + this), that of everybody as the rest
+RIDGE = 1.0  # records by which an attribute's effect is drawn to none: a level of one record alone would be that record
+_ALIKE = 1e-3  # records whose means and deviations differ by less, in standard deviations, were standardised one by one
+_FURTHEST = 3.0  # standard deviations: an odd number does not throw a record far off
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The columns of the first table as numbers: a level is 0 or 1, a number is standardised, missing is a level of its own.
+
+    levels    column -> levels that at least two patients have
+    numbers   column -> (mean, standard deviation)
+    groups    combinations of levels with a spread of their own; group 0 is everybody else
+    """
+
+    levels: dict[str, list[str | None]]
+    numbers: dict[str, tuple[float, float]]
+    groups: list[list[str | None]]
+
+    @staticmethod
+    def fit(cohort: Cohort) -> Attributes:
+        """Learn levels and scales from the training patients."""
+        table, frame = cohort.schema.table, cohort.frame
+        patient = frame[table.key] if table.key else pl.int_range(frame.height, eager=True)
+        levels: dict[str, list[str | None]] = {}
+        numbers: dict[str, tuple[float, float]] = {}
+        for column in table.columns:
+            if column.discrete:
+                held = pl.DataFrame({"level": _words(frame[column.name]), "patient": patient})
+                counts = held.group_by("level").agg(pl.col("patient").n_unique()).sort("level")
+                levels[column.name] = counts.filter(pl.col("patient") >= HELD_BY)["level"].to_list()
+            elif column.numeric:
+                values = to_numbers(frame[column.name])
+                values = values[~np.isnan(values)]
+                if len(values) and values.std() > 0:
+                    numbers[column.name] = (float(values.mean()), float(values.std()))
+        found: list[list[str | None]] = []
+        if levels:
+            joint = pl.DataFrame([_words(frame[name]).alias(name) for name in levels]).group_by(list(levels)).len()
+            found = [list(row[:-1]) for row in joint.sort(list(levels)).rows() if row[-1] >= FEWEST]
+        return Attributes(levels, numbers, found)
+
+    @property
+    def width(self) -> int:
+        """How many numbers describe a row, beside its group."""
+        return sum(map(len, self.levels.values())) + 2 * len(self.numbers)
+
+    def encode(self, frame: pl.DataFrame) -> np.ndarray:
+        """(rows, 1 + width) float32: the group, then the attributes."""
+        parts = [np.zeros((frame.height, 1))]
+        if self.levels:
+            rows = pl.DataFrame([_words(frame[name]).alias(name) for name in self.levels]).rows()
+            places = {tuple(group): at for at, group in enumerate(self.groups, start=1)}
+            parts = [np.array([[places.get(row, 0)] for row in rows], float).reshape(-1, 1)]
+        for name, levels in self.levels.items():
+            words = _words(frame[name])
+            parts += [np.array([[word == level] for word in words], float).reshape(-1, 1) for level in levels]
+        for name, (mean, spread) in self.numbers.items():
+            values = to_numbers(frame[name])
+            missing = np.isnan(values)
+            scaled = np.where(missing, 0, np.clip((values - mean) / spread, -_FURTHEST, _FURTHEST))
+            parts.append(np.stack([scaled, missing], axis=1))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data from which `restored` makes the same."""
+        return {"levels": self.levels, "numbers": self.numbers, "groups": self.groups}
+
+    @staticmethod
+    def restored(state: dict[str, Any]) -> Attributes:
+        numbers = {str(name): (float(mean), float(spread)) for name, (mean, spread) in state["numbers"].items()}
+        return Attributes({str(k): list(v) for k, v in state["levels"].items()}, numbers, [list(group) for group in state["groups"]])
+
+
+class Scale(NamedTuple):
+    """How the values of each channel are made comparable, (channels,) each, and the bounds that no made value crosses.
+
+    low, high   the last values that two records reach
+    """
+
+    centre: np.ndarray
+    spread: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @staticmethod
+    def of(signals: Signals) -> Scale:
+        """The scale of training records."""
+        values = signals.values.astype(float)
+        spread = values.std(axis=(0, 2))
+        low, high = np.sort(values.min(axis=2), axis=0), np.sort(values.max(axis=2), axis=0)
+        at = min(1, len(values) - 1)
+        return Scale(values.mean(axis=(0, 2)), np.where(spread > 0, spread, 1.0), low[at], high[-1 - at])
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """(records, channels, samples) physical values -> about standard, float32."""
+        return ((values - self.centre[:, None]) / self.spread[:, None]).astype(np.float32)
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """And back, inside the bounds."""
+        return np.clip(values * self.spread[:, None] + self.centre[:, None], self.low[:, None], self.high[:, None])
+
+
+def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str, np.ndarray]:
+    """The arrays of `game.signals.Gaussian` for standardised records (records, channels, samples).
+
+    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's.
+    """
+    records, channels, _ = values.shape
+    flat = values.reshape(records, -1).astype(float)
+    mean = flat.mean(axis=0)
+    _, _, vectors = np.linalg.svd(flat - mean, full_matrices=False)
+    basis = vectors[: min(SCORES, records - 1)]
+    scores = (flat - mean) @ basis.T
+    told = given[:, 1:].astype(float)
+    slopes = np.linalg.solve(told.T @ told + RIDGE * np.eye(told.shape[1]), told.T @ scores)
+    rest = scores - told @ slopes
+    pooled = rest.T @ rest / records
+    factors = []
+    for group in range(groups + 1):
+        own = rest[given[:, 0] == group]
+        weight = len(own) / (len(own) + SHRUNK) if group else 0.0
+        covariance = weight * (own.T @ own / max(1, len(own))) + (1 - weight) * pooled
+        factors.append(np.linalg.cholesky(covariance + 1e-8 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))))
+    means, spreads = values.astype(float).mean(axis=2), values.astype(float).std(axis=2)
+    alike = (means.std(axis=0) < _ALIKE) & (spreads.std(axis=0) < _ALIKE) & (spreads.mean(axis=0) > 0)
+    level = np.where(alike, np.stack([means.mean(axis=0), spreads.mean(axis=0)]), np.nan)
+    found = {"mean": mean, "basis": basis, "slopes": slopes, "factors": np.stack(factors), "level": level}
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def summary(values: np.ndarray, *, points: int = 48, parts: int = 12) -> np.ndarray:
+    """(records, numbers) what trees judge a record by: its course in each channel, and how loud its hiss is along the way."""
+    course = np.concatenate([part.mean(axis=2) for part in np.array_split(values, min(points, values.shape[2]), axis=2)], axis=1)
+    if values.shape[2] < 3:
+        return course.astype(float)
+    bends = np.abs(np.diff(values, 2, axis=2))
+    loud = np.concatenate([part.mean(axis=2) for part in np.array_split(bends, min(parts, bends.shape[2]), axis=2)], axis=1)
+    return np.concatenate([course, np.log(loud + 1e-6)], axis=1).astype(float)
+
+
+def _words(series: pl.Series) -> pl.Series:
+    """The levels of a discrete column as words."""
+    return series.cast(pl.String)
