@@ -13,10 +13,10 @@ from proband.encode.numbers import HELD_BY, to_numbers
 from proband.records.waveforms import Signals
 
 SCORES = 128  # principal components at most
-COARSE = 12  # of them are the shape of a record; the rest is its hiss
+COARSE = 30  # of them are the shape of a record; the rest is its hiss
 FEWEST = 8  # records of which a group must have as many to have a spread of its own
 SHRUNK = 10.0  # a group's covariance counts as n / (n + this), that of everybody as the rest
-RIDGE = 1.0  # records by which an attribute's effect is drawn to none: a level of one record alone would be that record
+RIDGE = 0.5  # records by which an attribute's effect is drawn to none: a level of one record alone would be that record
 _ALIKE = 1e-3  # records whose means and deviations differ by less, in standard deviations, were standardised one by one
 _FURTHEST = 3.0  # standard deviations: an odd number does not throw a record far off
 
@@ -121,7 +121,7 @@ class Scale(NamedTuple):
 def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str, np.ndarray]:
     """The arrays of `game.signals.Gaussian` for standardised records (records, channels, samples).
 
-    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's.
+    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's, and in each record a loudness of its own, of the shape and of the hiss.
     """
     records, channels, _ = values.shape
     flat = values.reshape(records, -1).astype(float)
@@ -131,19 +131,44 @@ def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str,
     scores = (flat - mean) @ basis.T
     told = given[:, 1:].astype(float)
     slopes = np.linalg.solve(told.T @ told + RIDGE * np.eye(told.shape[1]), told.T @ scores)
-    rest = scores - told @ slopes
-    pooled = rest.T @ rest / records
+    rest, group = scores - told @ slopes, given[:, 0].astype(int)
+    tails = np.zeros(2)
+    for at, part in enumerate((slice(None, COARSE), slice(COARSE, None))):
+        if rest[:, part].size:
+            loud, tails[at] = _loudness(rest[:, part], group, groups)
+            rest[:, part] /= loud[:, None]
     factors = []
-    for group in range(groups + 1):
-        own = rest[given[:, 0] == group]
-        weight = len(own) / (len(own) + SHRUNK) if group else 0.0
-        covariance = weight * (own.T @ own / max(1, len(own))) + (1 - weight) * pooled
-        factors.append(np.linalg.cholesky(covariance + 1e-8 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))))
+    for covariance in _covariances(rest, group, groups):
+        ridge = 1e-8 * np.trace(covariance) / len(covariance) + 1e-12
+        factors.append(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
     means, spreads = values.astype(float).mean(axis=2), values.astype(float).std(axis=2)
     alike = (means.std(axis=0) < _ALIKE) & (spreads.std(axis=0) < _ALIKE) & (spreads.mean(axis=0) > 0)
     level = np.where(alike, np.stack([means.mean(axis=0), spreads.mean(axis=0)]), np.nan)
-    found = {"mean": mean, "basis": basis, "slopes": slopes, "factors": np.stack(factors), "level": level}
+    found = {"mean": mean, "basis": basis, "slopes": slopes, "factors": np.stack(factors), "tails": tails, "level": level}
     return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def _covariances(rest: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """(1 + groups, scores, scores): everybody's, then each group's, drawn to everybody's."""
+    pooled = rest.T @ rest / len(rest)
+    found = [pooled]
+    for at in range(1, groups + 1):
+        own = rest[group == at]
+        weight = len(own) / (len(own) + SHRUNK)
+        found.append(weight * (own.T @ own / max(1, len(own))) + (1 - weight) * pooled)
+    return np.stack(found)
+
+
+def _loudness(rest: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, float]:
+    """(records,) how far each record goes from what is expected, beside its group, and the standard deviation of that in logarithms,
+    without what chance alone gives so few scores. Some beats are noisy all along: a Gaussian of one loudness has too many in the middle.
+    """
+    loud = np.ones(len(rest))
+    for _ in range(4):
+        variances = np.einsum("gss->gs", _covariances(rest / loud[:, None], group, groups))[group]
+        sizes = np.log(np.sqrt(np.mean(rest**2 / (variances + 1e-12), axis=1)) + 1e-6)
+        loud = np.exp(sizes - sizes.mean())
+    return loud, float(np.sqrt(max(0.0, sizes.var() - 0.5 / rest.shape[1])))
 
 
 def summary(values: np.ndarray, *, points: int = 48, parts: int = 12) -> np.ndarray:

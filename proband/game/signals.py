@@ -17,7 +17,7 @@ DILATIONS = (1, 2, 4, 8, 16)  # with kernels of 5 samples a value is seen by 125
 KERNEL = 5
 HISS = 4  # channels of fresh noise in time
 SMOOTH = 8  # samples over which a course is averaged before it is held to the Gaussian's
-ANCHOR = 1.0  # weight of that hold in the generator's loss: a draw of one class must not turn into a record of another
+ANCHOR = 3.0  # weight of that hold in the generator's loss: a draw of one class must not turn into a record of another
 STYLE = 8  # numbers that a record as a whole brings, beside its Gaussian scores
 
 
@@ -38,34 +38,39 @@ class Gaussian(nn.Module):
     basis      (scores, channels x samples) principal components; mean (channels x samples,)
     slopes     (attributes, scores) how attributes move the mean
     factors    (groups, scores, scores) a factor of each group's covariance
+    tails      (2,) how much records differ in the loudness of shape and hiss: standard deviations of its logarithm
     level      (2, channels) the mean and the standard deviation that every record has, or NaN where records differ in them
     coarse     how many of the first components are the shape; the rest are its hiss
     """
 
-    def __init__(self, mean: Tensor, basis: Tensor, slopes: Tensor, factors: Tensor, level: Tensor, coarse: int) -> None:
+    def __init__(self, mean: Tensor, basis: Tensor, slopes: Tensor, factors: Tensor, tails: Tensor, level: Tensor, coarse: int) -> None:
         super().__init__()
-        for name, held in (("mean", mean), ("basis", basis), ("slopes", slopes), ("factors", factors), ("level", level)):
+        parts = {"mean": mean, "basis": basis, "slopes": slopes, "factors": factors, "tails": tails, "level": level}
+        for name, held in parts.items():
             self.register_buffer(name, held)
         self.mean: Tensor
         self.basis: Tensor
         self.slopes: Tensor
         self.factors: Tensor
+        self.tails: Tensor
         self.level: Tensor
         self.coarse, self.channels = coarse, level.shape[1]
 
     @property
-    def scores(self) -> int:
-        """How many numbers make a record."""
-        return self.basis.shape[0]
+    def numbers(self) -> int:
+        """How many numbers make a record: its scores, and how loud shape and hiss are."""
+        return self.basis.shape[0] + 2
 
     def forward(self, normal: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """Standard normal (records, scores) and what is given (records, 1 + attributes), the group first -> shape and hiss, each
+        """Standard normal (records, numbers) and what is given (records, 1 + attributes), the group first -> shape and hiss, each
         (records, channels, samples)."""
         return self.records(self.spread(normal, given))
 
     def spread(self, normal: Tensor, given: Tensor) -> Tensor:
         """(records, scores) around what the attributes lead to expect."""
-        return given[:, 1:] @ self.slopes + torch.bmm(self.factors[given[:, 0].long()], normal[:, :, None])[:, :, 0]
+        spread = torch.bmm(self.factors[given[:, 0].long()], normal[:, :-2, None])[:, :, 0]
+        shape, hiss = torch.exp(self.tails * normal[:, -2:]).split(1, dim=1)
+        return given[:, 1:] @ self.slopes + torch.cat([spread[:, : self.coarse] * shape, spread[:, self.coarse :] * hiss], dim=1)
 
     def records(self, found: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as shape and hiss."""
@@ -113,16 +118,16 @@ class Generator(nn.Module):
         self.out = convolution(width, 2 * channels, rng, gain=0.0)
 
     def noise(self, count: int, rng: torch.Generator) -> Tensor:
-        """Standard normal (count, scores + style + hiss x samples)."""
-        return torch.randn(count, self.gaussian.scores + STYLE + HISS * self.samples, generator=rng)
+        """Standard normal (count, numbers + style + hiss x samples)."""
+        return torch.randn(count, self.gaussian.numbers + STYLE + HISS * self.samples, generator=rng)
 
     def forward(self, noise: Tensor, given: Tensor) -> Tensor:
-        normal, style, hiss = noise.split([self.gaussian.scores, STYLE, HISS * self.samples], dim=1)
+        normal, style, hiss = noise.split([self.gaussian.numbers, STYLE, HISS * self.samples], dim=1)
         return self.correct(*self.gaussian(normal, given), style, hiss.unflatten(1, (HISS, -1)), given)
 
     def astray(self, noise: Tensor, given: Tensor, made: Tensor) -> Tensor:
         """(records,) how far what was made of this noise lies from its Gaussian draw, in their smooth course (mean squared difference)."""
-        shape, loud = self.gaussian(noise[:, : self.gaussian.scores], given)
+        shape, loud = self.gaussian(noise[:, : self.gaussian.numbers], given)
         apart = avg_pool1d(made - self.gaussian.at_level(shape + loud), min(SMOOTH, self.samples), ceil_mode=True)
         return apart.square().mean((1, 2))
 

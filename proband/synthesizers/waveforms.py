@@ -225,6 +225,7 @@ def _generator(held: Mapping[str, Tensor], attributes: int, rng: torch.Generator
         held["mean"].shape == (size,)
         and held["slopes"].shape == (attributes, scores)
         and held["factors"].shape == (groups, scores, scores)
+        and held["tails"].shape == (2,)
         and held["level"].shape == (2, channels)
         and size % channels == 0
     )
@@ -289,7 +290,8 @@ def _records(generator: Generator, given: Tensor, samples: int, rng: torch.Gener
     width, gaussian = generator.samples, generator.gaussian
     shared = width // OVERLAP
     pieces = max(1, -(-(samples - shared) // (width - shared)))
-    normal = torch.randn(pieces, len(given), gaussian.scores, generator=rng)
+    normal = torch.randn(pieces, len(given), gaussian.numbers, generator=rng)
+    normal[1:, :, -2:] = normal[0, :, -2:]  # as loud as it began
     shape, loud = gaussian(normal[0], given)
     fade = torch.linspace(0, 1, shared + 2)[1:-1]
     for piece in normal[1:]:

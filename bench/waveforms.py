@@ -1,0 +1,154 @@
+"""WaveformGAN on real heart beats: useful, like in spectrum and shape, and nobody's; beside the Gaussian, copies and real beats.
+
+    python bench/waveforms.py --data DIR [--seeds 0 1 2] [--minutes 2] [--strips FILE.png]
+
+DIR holds ecg5000_train/ecg5000_train.csv.gz: 500 beats of one patient, so no figure speaks of strangers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from proband import Cohort, Column, Schema, Signals, Table, WaveformGAN
+
+COLUMNS = ["kernels", "macro F1", "trees", "told: values", "told: kernels", "spectrum", "nearer", "member", "seconds"]
+KERNELS = 500
+
+
+def beats(folder: Path) -> Cohort:
+    """The 500 beats, one row each."""
+    table = np.loadtxt(folder / "ecg5000_train" / "ecg5000_train.csv.gz", delimiter=",", skiprows=1)
+    frame = pl.DataFrame({"beat": [f"b{row}" for row in range(len(table))], "label": [str(int(label)) for label in table[:, 0]]})
+    columns = (Column(name="beat", kind="identifier"), Column(name="label", kind="category", categories=tuple("12345")))
+    schema = Schema(tables=(Table(name="beats", columns=columns, key="beat"),))
+    # 140 samples a beat, resampled and standardised by who published them: the rate is per beat and the unit a standard deviation.
+    return Cohort(schema, frame, media={"ecg": Signals(table[:, None, 1:], ("ecg",), ("sd",), 140.0)})
+
+
+def kernels(values: np.ndarray, count: int = KERNELS) -> np.ndarray:
+    """(records, 2 x count): how high random kernels rise and how often they are above zero (ROCKET, Dempster et al., 2020)."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        length, bias = rng.choice([7, 9, 11]), rng.uniform(-1, 1)
+        weights = rng.normal(size=length)
+        weights -= weights.mean()
+        dilation = int(2 ** rng.uniform(0, np.log2((values.shape[1] - 1) / (length - 1))))
+        padded = np.pad(values, ((0, 0), ((length - 1) * dilation // 2,) * 2))
+        width = padded.shape[1] - (length - 1) * dilation
+        said = bias + sum(w * padded[:, at * dilation : at * dilation + width] for at, w in enumerate(weights))
+        found += [said.max(axis=1), (said > 0).mean(axis=1)]
+    return np.stack(found, axis=1)
+
+
+def spectrum(values: np.ndarray) -> np.ndarray:
+    """The mean log power at each frequency, without the constant."""
+    power = np.abs(np.fft.rfft(values * np.hanning(values.shape[1]), axis=1)) ** 2
+    return np.log(power + 1e-6).mean(axis=0)[1:]
+
+
+def told(real: np.ndarray, made: np.ndarray) -> float:
+    """AUC of cross-fitted trees that tell made from real; .5: they cannot."""
+    both, label = np.concatenate([real, made]), np.repeat([0, 1], [len(real), len(made)])
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    said = cross_val_predict(ExtraTreesClassifier(300, random_state=0), both, label, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(label, said))
+
+
+def shuffled(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """Values (beats, samples) and labels in a random order: the file is sorted by label."""
+    order = np.random.default_rng(0).permutation(len(cohort))
+    return cohort.media["ecg"].values[order, 0].astype(float), cohort.frame["label"].fill_null("none").to_numpy()[order]
+
+
+def judged(train: Cohort, unseen: Cohort, made: Cohort) -> dict[str, float]:
+    """All figures of one synthetic cohort, against beats that nobody learned from."""
+    (x, y), (u, v), (s, t) = (shuffled(cohort) for cohort in (train, unseen, made))
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(kernels(s), t).predict(kernels(u))
+    trees = ExtraTreesClassifier(300, random_state=0).fit(s, t).predict(u)
+    common = [label for label in np.unique(v) if (v == label).sum() >= 20 and (t == label).sum() >= 20]
+    apart = [np.abs(spectrum(u[v == label]) - spectrum(s[t == label])).mean() for label in common]
+    few = s[: len(u)]
+    steps = [np.concatenate([part, np.diff(part, axis=1)], axis=1) for part in (u, few)]
+    targets, member = np.concatenate([x[: len(u)], u]), np.repeat([1, 0], [min(len(u), len(x)), len(u)])
+    nearest = cdist(targets, s).min(axis=1)
+    among = cdist(targets, x)
+    among[among < 1e-9] = np.inf  # itself
+    return {
+        "kernels": float((linear == v).mean()),
+        "macro F1": float(f1_score(v, linear, average="macro", labels=np.unique(v), zero_division=0)),
+        "trees": float((trees == v).mean()),
+        "told: values": told(*steps),
+        "told: kernels": told(kernels(u, 200), kernels(few, 200)),
+        "spectrum": float(np.mean(apart)),
+        "nearer": float((cdist(s, x[: len(u)]).min(axis=1) < cdist(s, u).min(axis=1)).mean()),
+        "member": float(roc_auc_score(member, among.min(axis=1) / (nearest + 1e-9))),
+    }
+
+
+def strips(real: Cohort, made: Cohort, into: Path, *, each: int = 4) -> None:
+    """Real beats above, made ones below, class by class, on the paper that doctors know."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(4, each, figsize=(3.2 * each, 8), sharex=True, sharey=True)
+    for row, (label, cohort) in enumerate((label, cohort) for label in ("1", "2") for cohort in (real, made)):
+        chosen = cohort.media["ecg"].values[(cohort.frame["label"] == label).fill_null(False).to_numpy()]
+        for at, axis in enumerate(axes[row]):
+            axis.set_xticks(np.arange(0, 141, 20)), axis.set_xticks(np.arange(0, 141, 4), minor=True)
+            axis.set_yticks(np.arange(-6, 5, 2)), axis.set_yticks(np.arange(-6, 4.1, 0.4), minor=True)
+            axis.grid(which="major", color="#e8a0a0", linewidth=0.8), axis.grid(which="minor", color="#f6dcdc", linewidth=0.4)
+            axis.plot(chosen[at, 0], color="black", linewidth=0.9)
+            axis.set_title(f"{'real' if cohort is real else 'synthetic'}, class {label}", fontsize=9)
+            axis.tick_params(labelsize=7)
+    figure.tight_layout()
+    figure.savefig(into, dpi=80)
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--data", type=Path, required=True)
+    reader.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    reader.add_argument("--minutes", type=float, default=None)
+    reader.add_argument("--strips", type=Path)
+    asked = reader.parse_args()
+    cohort = beats(asked.data)
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in asked.seeds:
+        train, holdout, reference = cohort.split(seed=seed)
+        unseen = cohort.take([*holdout.patients, *reference.patients])
+        copied = np.random.default_rng(seed).integers(0, len(train), len(train))
+        copies = Cohort(train.schema, train.frame[copied.tolist()], media={"ecg": train.media["ecg"].take(copied)})
+        rows = {"real": (train, 0.0), "copies": (copies, 0.0)}
+        for name, minutes in (("Gaussian", 0.0), ("WaveformGAN", asked.minutes)):
+            started = time.process_time()
+            model = WaveformGAN(minutes=minutes).fit(train, seed=seed)
+            rows[name] = model.sample(len(train), seed=seed), time.process_time() - started
+        print(f"seed {seed}: gate", [{key: round(s[key], 3) for key in ("success", "membership", "kept")} for s in model.stages], flush=True)
+        for name, (made, seconds) in rows.items():
+            found.setdefault(name, []).append(judged(train, unseen, made) | {"seconds": seconds})
+            print(f"seed {seed} {name:12}", *(f"{found[name][-1][column]:9.3f}" for column in COLUMNS), flush=True)
+        if asked.strips and seed == asked.seeds[0]:
+            strips(unseen, rows["WaveformGAN"][0], asked.strips)
+    print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
+    for name, figures in found.items():
+        cells = [np.array([figure[column] for figure in figures]) for column in COLUMNS]
+        print(f"| {name} | " + " | ".join(f"{cell.mean():.3f} ± {cell.std():.3f}" for cell in cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
