@@ -98,10 +98,10 @@ class Gaussian(nn.Module):
 
     def at_level(self, records: Tensor) -> Tensor:
         """Each record at the mean and the standard deviation that every record has, where there is one."""
-        mean, spread = self.level
+        mean, spread = self.level.nan_to_num(1.0)[:, :, None]  # NaN even on the way not taken would reach the gradient
         centred = records - records.mean(2, keepdim=True)
-        moved = centred / (records.std(2, keepdim=True, correction=0) + 1e-6) * spread[:, None] + mean[:, None]
-        return torch.where(spread.isnan()[:, None], records, moved)
+        moved = centred / (centred.square().mean(2, keepdim=True) + 1e-12).sqrt() * spread + mean
+        return torch.where(self.level[0, :, None].isnan(), records, moved)
 
 
 class Generator(nn.Module):

@@ -192,14 +192,15 @@ def write_wfdb(signals: Signals, folder: str | Path, *, mark: Mark | None = None
 
 def _scale(signals: Signals) -> tuple[np.ndarray, np.ndarray]:
     """(channels,) gains and baselines with which every value is a level of 16 bits."""
-    low, high = (np.array(f(signals.values, axis=(0, 2), initial=0.0), float) for f in (np.min, np.max))
+    seen = signals.values if len(signals) else np.zeros((1, *signals.values.shape[1:]))
+    low, high = seen.min(axis=(0, 2)).astype(float), seen.max(axis=(0, 2)).astype(float)
     most = _LARGEST["16"]
     if signals.gains is None:
         spread = np.maximum(high - low, 1e-9)
         gains = 2 * (most - 1) / spread
     else:
         gains = np.array(signals.gains)
-    fits = (np.maximum(-low, high) * gains) <= most
+    fits = np.maximum(-low, high) * gains <= most
     baselines = np.where(fits, 0.0, -np.rint((low + high) / 2 * gains))
     reach = np.maximum(np.abs(low * gains + baselines), np.abs(high * gains + baselines))
     if (reach > most + 0.5).any():

@@ -33,10 +33,11 @@ BATCH = 32
 GAMMA = 0.002  # of the zero-centred penalties; .3 and .02 left the discriminator blind to what trees tell at a glance (docs/waveforms.md)
 HELD_OUT = 0.2  # share of the training patients that the gate judges by
 FEWEST = 30  # records below which a spread would be a handful of patients
+DRAWN = 4  # records made for each patient, of whom the judges see many draws: one draw's luck decided too often
 FEWEST_ASIDE = 20  # records below which the gate could not tell
 OVERLAP = 8  # a longer record is drawn in pieces that share the eighth part of one
 LOOSE = 0.05  # variance, in standard units, by which the shared part may differ before it is blended
-AT_ONCE = 2**21  # samples of all channels that are made at a time
+AT_ONCE = 2**23  # numbers in the widest layer at a time
 
 
 class _Fitted(NamedTuple):
@@ -132,9 +133,11 @@ class WaveformGAN:
         frame = learned.patients.sample(n, seed=seeds.integer(seed, "waves", "patients"), where=where).frame
         given = torch.from_numpy(learned.attributes.encode(frame))
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "sample"))
+        rows = max(1, AT_ONCE // (2 * WIDTH * samples))
         with deterministic(), torch.no_grad():
-            parts = [_records(learned.generator, part, samples, rng) for part in given.split(max(1, AT_ONCE // (64 * samples)))]
-        values = learned.scale.decode(torch.cat(parts).numpy()) if len(frame) else np.zeros((0, len(learned.like.names), samples))
+            parts = [_records(learned.generator, part, samples, rng) for part in given.split(rows) if len(part)]
+        nothing = np.zeros((0, len(learned.like.names), samples), np.float32)
+        values = learned.scale.decode(np.concatenate([nothing, *(part.numpy() for part in parts)]))
         made = marked(frame, learned.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic)
         return replace(made, media={learned.name: replace(learned.like, values=values).on_grid()})
 
@@ -263,16 +266,17 @@ def _played(
 
 
 def _judged(generators: tuple[Generator, Generator], real: Pairs, unseen: Pairs, seed: int) -> list[dict[str, float]]:
-    """What the judges of `refine` find of the records before the game and after it, made for the patients learned from."""
+    """What the judges of `refine` find of the records before the game and after it, made for the patients learned from, several each."""
     assert real.given is not None
+    given = real.given.repeat(DRAWN, 1)
     known, others = (summary(part.numpy()) for part in (real.real, unseen.real))
     attack = attacker(known, others, seed)
     found: list[dict[str, float]] = []
     for number, generator in enumerate(generators):
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "judged"))
         with deterministic(), torch.no_grad():
-            made = summary(_records(generator, real.given, generator.samples, rng).numpy())
-        found.append(stage(number, made, known, others, np.zeros(len(made)), min(len(made), 2 * len(others)), seed, attack))
+            made = summary(_records(generator, given, generator.samples, rng).numpy())
+        found.append(stage(number, made, known, others, np.zeros(len(made)), 2 * len(others), seed, attack))
     found[1]["kept"] = float(found[1]["success"] < found[0]["success"] and found[1]["membership"] <= found[0]["membership"] + RISK)
     return found
 
