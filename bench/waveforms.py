@@ -75,7 +75,7 @@ def shuffled(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
 
 def judged(train: Cohort, unseen: Cohort, made: Cohort) -> dict[str, float]:
     """All figures of one synthetic cohort, against beats that nobody learned from."""
-    (x, y), (u, v), (s, t) = (shuffled(cohort) for cohort in (train, unseen, made))
+    (x, _), (u, v), (s, t) = (shuffled(cohort) for cohort in (train, unseen, made))
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(kernels(s), t).predict(kernels(u))
     trees = ExtraTreesClassifier(300, random_state=0).fit(s, t).predict(u)
     common = [label for label in np.unique(v) if (v == label).sum() >= 20 and (t == label).sum() >= 20]
@@ -98,34 +98,64 @@ def judged(train: Cohort, unseen: Cohort, made: Cohort) -> dict[str, float]:
     }
 
 
-def strips(real: Cohort, made: Cohort, into: Path, *, each: int = 4) -> None:
-    """Real beats above, made ones below, class by class, on the paper that doctors know."""
+def made_up(patients: int = 400, seed: int = 0) -> Cohort:
+    """Nobody's hearts: two leads of one beat (P, QRS, T), normal or broad, of 0.8 s at 250 Hz, in mV. For pictures that may be shown."""
+    rng = np.random.default_rng(seed)
+    broad, seconds = rng.random(patients) < 0.4, np.arange(200) / 250
+    waves = np.zeros((patients, 2, 200))
+    for at, width, height in ((0.16, 0.025, 0.15), (0.27, 0.010, -0.12), (0.30, 0.012, 1.1), (0.33, 0.012, -0.25), (0.55, 0.045, 0.3)):
+        place = at + rng.normal(0, 0.008, (patients, 1)) * (at != 0.30)
+        wide = width * np.where(broad & (0.2 < at < 0.4), 2.2, 1.0)[:, None] * rng.lognormal(0, 0.08, (patients, 1))
+        high = height * rng.lognormal(0, 0.2, (patients, 1)) * np.where(broad & (at == 0.55), -1.0, 1.0)[:, None]
+        wave = high * np.exp(-(((seconds - place) / wide) ** 2) / 2)
+        waves += np.stack([wave, 0.7 * wave * (1 if at > 0.4 else -0.6 if at > 0.32 else 1)], axis=1)
+    waves += rng.normal(0, 0.01, waves.shape) * rng.lognormal(0, 0.5, (patients, 1, 1))
+    columns = (Column(name="id", kind="identifier"), Column(name="label", kind="category", categories=("normal", "broad")))
+    frame = pl.DataFrame({"id": [f"p{row}" for row in range(patients)], "label": np.where(broad, "broad", "normal")})
+    schema = Schema(tables=(Table(name="patients", columns=columns, key="id"),))
+    return Cohort(schema, frame, media={"ecg": Signals(waves, ("II", "V5"), ("mV", "mV"), 250.0, (200.0, 200.0)).on_grid()})
+
+
+def strips(real: Cohort, made: Cohort, labels: tuple[str, str], into: Path, *, above: str = "real", each: int = 4) -> None:
+    """Real records above, made ones below, class by class, on the paper that doctors know: 0.2 s and 0.5 mV a large square."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MultipleLocator
 
+    signals = real.media["ecg"]
+    seconds = np.arange(signals.values.shape[2]) / signals.rate_hz
+    high = 0.5 if signals.units[0] == "mV" else 2.0
     figure, axes = plt.subplots(4, each, figsize=(3.2 * each, 8), sharex=True, sharey=True)
-    for row, (label, cohort) in enumerate((label, cohort) for label in ("1", "2") for cohort in (real, made)):
+    for row, (label, cohort) in enumerate((label, cohort) for label in labels for cohort in (real, made)):
         chosen = cohort.media["ecg"].values[(cohort.frame["label"] == label).fill_null(False).to_numpy()]
         for at, axis in enumerate(axes[row]):
-            axis.set_xticks(np.arange(0, 141, 20)), axis.set_xticks(np.arange(0, 141, 4), minor=True)
-            axis.set_yticks(np.arange(-6, 5, 2)), axis.set_yticks(np.arange(-6, 4.1, 0.4), minor=True)
-            axis.grid(which="major", color="#e8a0a0", linewidth=0.8), axis.grid(which="minor", color="#f6dcdc", linewidth=0.4)
-            axis.plot(chosen[at, 0], color="black", linewidth=0.9)
-            axis.set_title(f"{'real' if cohort is real else 'synthetic'}, class {label}", fontsize=9)
+            for dimension, large in ((axis.xaxis, 0.2), (axis.yaxis, high)):
+                dimension.set_major_locator(MultipleLocator(large))
+                dimension.set_minor_locator(MultipleLocator(large / 5))
+            axis.grid(which="major", color="#e8a0a0", linewidth=0.8)
+            axis.grid(which="minor", color="#f6dcdc", linewidth=0.4)
+            for channel, color in zip(chosen[at], ("black", "#3050a0"), strict=False):
+                axis.plot(seconds, channel, color=color, linewidth=0.9)
+            axis.set_title(f"{above if cohort is real else 'synthetic'}, {label}", fontsize=9)
             axis.tick_params(labelsize=7)
+    axes[-1][0].set_xlabel("s"), axes[0][0].set_ylabel(signals.units[0])
     figure.tight_layout()
-    figure.savefig(into, dpi=80)
+    figure.savefig(into, dpi=70)
 
 
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--data", type=Path, required=True)
+    reader.add_argument("--data", type=Path, help="without it, only the strips of made-up hearts are drawn")
     reader.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     reader.add_argument("--minutes", type=float, default=None)
     reader.add_argument("--strips", type=Path)
     asked = reader.parse_args()
+    if asked.data is None:
+        train = made_up()
+        made = WaveformGAN(minutes=asked.minutes).fit(train, seed=0).sample(100, seed=1)
+        return strips(made_up(seed=1), made, ("normal", "broad"), asked.strips or Path("strips.png"), above="made up")
     cohort = beats(asked.data)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in asked.seeds:
@@ -138,12 +168,14 @@ def main() -> None:
             started = time.process_time()
             model = WaveformGAN(minutes=minutes).fit(train, seed=seed)
             rows[name] = model.sample(len(train), seed=seed), time.process_time() - started
-        print(f"seed {seed}: gate", [{key: round(s[key], 3) for key in ("success", "membership", "kept")} for s in model.stages], flush=True)
+        print(
+            f"seed {seed}: gate", [{key: round(s[key], 3) for key in ("success", "membership", "kept")} for s in model.stages], flush=True
+        )
         for name, (made, seconds) in rows.items():
             found.setdefault(name, []).append(judged(train, unseen, made) | {"seconds": seconds})
             print(f"seed {seed} {name:12}", *(f"{found[name][-1][column]:9.3f}" for column in COLUMNS), flush=True)
         if asked.strips and seed == asked.seeds[0]:
-            strips(unseen, rows["WaveformGAN"][0], asked.strips)
+            strips(unseen, rows["WaveformGAN"][0], ("1", "2"), asked.strips)
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
     for name, figures in found.items():
         cells = [np.array([figure[column] for figure in figures]) for column in COLUMNS]

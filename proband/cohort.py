@@ -88,8 +88,8 @@ class Cohort:
         for name, records in self.media.items():
             if len(records) != self.frame.height:
                 raise InputError(
-                    f"media {name!r}: {len(records)} records for the {self.frame.height} rows of table {self.schema.table.name!r}. Give one "
-                    "record for each row, in the same order."
+                    f"media {name!r}: {len(records)} records for the {self.frame.height} rows of table {self.schema.table.name!r}. Give "
+                    "one record for each row, in the same order."
                 )
 
     @property

@@ -14,8 +14,8 @@ from proband.records.waveforms import Signals
 
 SCORES = 128  # principal components at most
 COARSE = 30  # of them are the shape of a record; the rest is its hiss
-FEWEST = 8  # records of which a group must have as many to have a spread of its own
-SHRUNK = 10.0  # a group's covariance counts as n / (n + this), that of everybody as the rest
+FEWEST = 5  # records of which a group must have as many to have a spread of its own
+SHRUNK = 3.0  # a group's covariance counts as n / (n + this), that of everybody as the rest
 RIDGE = 0.5  # records by which an attribute's effect is drawn to none: a level of one record alone would be that record
 _ALIKE = 1e-3  # records whose means and deviations differ by less, in standard deviations, were standardised one by one
 _FURTHEST = 3.0  # standard deviations: an odd number does not throw a record far off
@@ -121,9 +121,10 @@ class Scale(NamedTuple):
 def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str, np.ndarray]:
     """The arrays of `game.signals.Gaussian` for standardised records (records, channels, samples).
 
-    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's, and in each record a loudness of its own, of the shape and of the hiss.
+    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's, and
+    in each record a loudness of its own, of the shape and of the hiss.
     """
-    records, channels, _ = values.shape
+    records = len(values)
     flat = values.reshape(records, -1).astype(float)
     mean = flat.mean(axis=0)
     _, _, vectors = np.linalg.svd(flat - mean, full_matrices=False)

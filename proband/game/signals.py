@@ -6,6 +6,8 @@ what a Gaussian cannot say: noise that comes and goes, edges that are sharp or l
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, leaky_relu, softplus
@@ -123,7 +125,8 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, given: Tensor) -> Tensor:
         normal, style, hiss = noise.split([self.gaussian.numbers, STYLE, HISS * self.samples], dim=1)
-        return self.correct(*self.gaussian(normal, given), style, hiss.unflatten(1, (HISS, -1)), given)
+        shape, loud = self.gaussian(normal, given)
+        return self.correct(shape, loud, style, hiss.unflatten(1, (HISS, -1)), given)
 
     def astray(self, noise: Tensor, given: Tensor, made: Tensor) -> Tensor:
         """(records,) how far what was made of this noise lies from its Gaussian draw, in their smooth course (mean squared difference)."""
@@ -149,7 +152,7 @@ class Discriminator(nn.Module):
         widths = [2 * channels, width, width, 2 * width, 2 * width]
         self.step = step  # the usual size of a difference between neighbours, so that steps weigh as much as values
         self.layers = nn.ModuleList(
-            convolution(a, b, rng, gain=2**0.5, stride=1 if at == 0 else 2) for at, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+            convolution(a, b, rng, gain=2**0.5, stride=1 if at == 0 else 2) for at, (a, b) in enumerate(pairwise(widths))
         )
         for _ in self.layers[1:]:
             samples = (samples + 1) // 2

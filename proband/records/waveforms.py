@@ -44,7 +44,7 @@ class Signals:
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.ascontiguousarray(self.values, np.float32))
         if self.values.ndim != 3 or not all(self.values.shape[1:]):
-            raise InputError(f"values: shape {self.values.shape}, expected (records, channels, samples), with at least one of the last two.")
+            raise InputError(f"values: shape {self.values.shape}, expected (records, channels, samples), with a channel and a sample.")
         channels = self.values.shape[1]
         for what, told in (("names", self.names), ("units", self.units), ("gains", self.gains)):
             if told is not None and len(told) != channels:
@@ -90,7 +90,9 @@ class Signals:
         width = round(seconds * self.rate_hz)
         records, channels, samples = self.values.shape
         if not 1 <= width <= samples:
-            raise InputError(f"seconds = {seconds!r} is {width} samples, of records of {samples}. Give from {1 / self.rate_hz:g} to {self.seconds:g}.")
+            raise InputError(
+                f"seconds = {seconds!r} is {width} samples, of records of {samples}. Give from {1 / self.rate_hz:g} to {self.seconds:g}."
+            )
         pieces = self.values[:, :, : samples // width * width].reshape(records, channels, -1, width)
         return replace(self, values=pieces.transpose(0, 2, 1, 3).reshape(-1, channels, width))
 
@@ -229,9 +231,7 @@ def _channel(line: str, at: int, path: Path) -> _Channel:
     words = line.split(maxsplit=8)
     found = re.fullmatch(r"(\d+)(?:\+(\d+))?", words[1])
     if found is None or found[1] not in _INVALID:
-        raise InputError(
-            f"WFDB header '{path}', signal {at}: format {words[1]!r}; 16 and 212 at one rate are read. Convert it with xform, or wfdb-python."
-        )
+        raise InputError(f"WFDB header '{path}', signal {at}: format {words[1]!r}; 16 and 212 at one rate are read. Convert it with xform.")
     if Path(words[0]).name != words[0]:
         raise InputError(f"WFDB header '{path}', signal {at}: file {words[0]!r} lies elsewhere. A record's files lie beside its header.")
     scale = re.fullmatch(r"([-+.\deE]+)(?:\(([-+\d]+)\))?(?:/(\S+))?", words[2]) if len(words) > 2 else None
@@ -258,7 +258,9 @@ def _levels(file: Path, inside: list[_Channel], samples: int | None, header: Pat
     width = len(inside)
     samples = len(levels) // width if samples is None else samples
     if len(levels) < width * samples or not samples:
-        raise InputError(f"WFDB file '{file}' holds {len(levels) // width:,} samples of {width} signals, {samples:,} are declared. Copy it again.")
+        raise InputError(
+            f"WFDB file '{file}' holds {len(levels) // width:,} samples of {width} signals, {samples:,} are declared. Copy it again."
+        )
     return levels[: width * samples].reshape(samples, width).T
 
 

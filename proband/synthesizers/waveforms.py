@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -84,7 +85,7 @@ class WaveformGAN:
 
     @property
     def stages(self) -> list[dict[str, float]]:
-        """What the gate found, the Gaussian first, then the game: judges' `success` (AUC), `membership` (AUC), and whether it was `kept`."""
+        """What the gate found of the Gaussian, then of the game: judges' `success` and `membership` (AUCs), and whether it was `kept`."""
         return list(self._learned.stages)
 
     @property
@@ -101,19 +102,27 @@ class WaveformGAN:
         name, signals = _signals_of(cohort)
         patients = GaussianCopula().fit(replace(cohort, media={}), seed=seed)
         steps = steps_in(self.minutes, signals)
-        aside = held_out(cohort, HELD_OUT, seed) if steps else np.zeros(len(signals), bool)
-        attributes, scale = Attributes.fit(cohort), Scale.of(signals.take(np.flatnonzero(~aside)))
+        attributes, scale = Attributes.fit(cohort), Scale.of(signals)
         values, given = scale.encode(signals.values), attributes.encode(cohort.frame)
-        arrays = gaussian_of(values[~aside], given[~aside], len(attributes.groups))
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "fit"))
-        generator = _generator({key: torch.from_numpy(array) for key, array in arrays.items()}, attributes.width, rng)
-        real, unseen = (Pairs(torch.from_numpy(values[rows]), torch.from_numpy(given[rows])) for rows in (~aside, aside))
+
+        def gaussian(rows: np.ndarray) -> Generator:
+            arrays = gaussian_of(values[rows], given[rows], len(attributes.groups))
+            return _generator({key: torch.from_numpy(array) for key, array in arrays.items()}, attributes.width, rng)
+
         history: list[tuple[int, float]] = []
         stages: list[dict[str, float]] = []
         if steps:
-            generator, history, stages = _played(generator, real, unseen, steps, rng, seed, on_step)
+            aside = held_out(cohort, HELD_OUT, seed)
+            real, unseen = (Pairs(torch.from_numpy(values[rows]), torch.from_numpy(given[rows])) for rows in (~aside, aside))
+            start = gaussian(~aside)
+            generator, history = _played(start, real, unseen, steps, rng, on_step)
+            if len(unseen.real) >= FEWEST_ASIDE:
+                stages = _judged((start, generator), real, unseen, seed)
         elif on_step is not None:
             on_step(1, 1, "fit", {})
+        if not stages or not stages[-1]["kept"]:
+            generator = gaussian(np.ones(len(values), bool))
         like = signals.take(np.zeros(0, int))
         generator.requires_grad_(False)
         self._fitted = _Fitted(cohort.schema, patients, attributes, scale, generator, like, name, history, stages, cohort.mark is not None)
@@ -210,9 +219,13 @@ def _signals_of(cohort: Cohort) -> tuple[str, Signals]:
     """The one Signals of a cohort, by name."""
     found = {name: held for name, held in cohort.media.items() if isinstance(held, Signals)}
     if len(found) != 1 or len(cohort.media) != 1:
-        raise InputError(f"The cohort's media are {list(cohort.media)}; one Signals is learned. Give Cohort(..., media={{'ecg': Signals(...)}}).")
+        raise InputError(
+            f"The cohort's media are {list(cohort.media)}; one Signals is learned. Give Cohort(..., media={{'ecg': Signals(...)}})."
+        )
     if cohort.linked:
-        raise InputError(f"The cohort has linked tables {list(cohort.linked)}; signals are learned with the first alone. Leave the others out.")
+        raise InputError(
+            f"The cohort has linked tables {list(cohort.linked)}; signals are learned with the first alone. Leave the others out."
+        )
     name, signals = next(iter(found.items()))
     if len(signals) < FEWEST:
         raise InputError(f"{len(signals)} records are too few to learn from. Bring at least {FEWEST}, better some hundreds.")
@@ -238,14 +251,13 @@ def _generator(held: Mapping[str, Tensor], attributes: int, rng: torch.Generator
 
 
 def _played(
-    generator: Generator, real: Pairs, unseen: Pairs, steps: int, rng: torch.Generator, seed: int, on_step: OnStep | None
-) -> tuple[Generator, list[tuple[int, float]], list[dict[str, float]]]:
-    """The generator after the game, or as it was where the judges found no gain; the game's history, and what the judges found."""
-    assert real.given is not None and unseen.given is not None
-    step = float(torch.diff(real.real, dim=2).std()) if generator.samples > 1 else 1.0
-    attributes = real.given.shape[1] - 1
-    discriminator = Discriminator(generator.gaussian.channels, generator.samples, attributes, step or 1.0, rng, width=WIDTH)
-    game = Shaken(generator, discriminator, generator.noise)
+    start: Generator, real: Pairs, unseen: Pairs, steps: int, rng: torch.Generator, on_step: OnStep | None
+) -> tuple[Generator, list[tuple[int, float]]]:
+    """The generator that the game made of `start`, which stays as it is, and the game's history."""
+    assert real.given is not None
+    step = float(torch.diff(real.real, dim=2).std()) if start.samples > 1 else 1.0
+    discriminator = Discriminator(start.gaussian.channels, start.samples, real.given.shape[1] - 1, step or 1.0, rng, width=WIDTH)
+    game = Shaken(copy.deepcopy(start), discriminator, start.noise)
     averaged = play(
         game,
         _batches(real, rng),
@@ -258,11 +270,7 @@ def _played(
         on_step=on_step,
     )
     assert isinstance(averaged, Generator)
-    start = _generator(dict(averaged.gaussian.named_buffers()), attributes, torch.Generator().manual_seed(0))
-    if len(unseen.real) < FEWEST_ASIDE:
-        return start, game.history, []
-    stages = _judged((start, averaged), real, unseen, seed)
-    return (averaged if stages[-1]["kept"] else start), game.history, stages
+    return averaged, game.history
 
 
 def _judged(generators: tuple[Generator, Generator], real: Pairs, unseen: Pairs, seed: int) -> list[dict[str, float]]:

@@ -40,7 +40,9 @@ def test_records_that_are_standardised_one_by_one_stay_so():
     rng = torch.Generator().manual_seed(0)
     generator = Generator(gaussian(level=1.0), 1, rng, width=4)
     made = generator(generator.noise(50, rng), given(50, 0, 0))
-    assert torch.allclose(made.mean(2), torch.ones(50, 2), atol=1e-4) and torch.allclose(made.std(2, correction=0), torch.ones(50, 2), atol=1e-3)
+    assert torch.allclose(made.mean(2), torch.ones(50, 2), atol=1e-4) and torch.allclose(
+        made.std(2, correction=0), torch.ones(50, 2), atol=1e-3
+    )
 
 
 def test_what_follows_begins_where_the_last_piece_ended():

@@ -43,7 +43,7 @@ def test_the_fingerprint_sees_one_sample():
     ("change", "message"),
     [
         ({"values": np.zeros((3, 4))}, r"shape \(3, 4\)"),
-        ({"values": np.zeros((3, 2, 0))}, "at least one"),
+        ({"values": np.zeros((3, 2, 0))}, "a channel and a sample"),
         ({"values": np.full((1, 2, 3), np.nan)}, "'II', record 0: a sample is missing"),
         ({"values": np.full((1, 2, 3), np.inf)}, "missing or infinite"),
         ({"names": ("II",)}, "names: 1 for 2 channels"),
