@@ -173,7 +173,7 @@ def _loudness(rest: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndar
 
 
 def summary(values: np.ndarray, *, points: int = 48, parts: int = 12) -> np.ndarray:
-    """(records, numbers) what trees judge a record by: its course in each channel, and how loud its hiss is along the way."""
+    """(records, numbers) what an attack compares records by: its course in each channel, and how loud its hiss is along the way."""
     course = np.concatenate([part.mean(axis=2) for part in np.array_split(values, min(points, values.shape[2]), axis=2)], axis=1)
     if values.shape[2] < 3:
         return course.astype(float)

@@ -19,7 +19,7 @@ DILATIONS = (1, 2, 4, 8, 16)  # with kernels of 5 samples a value is seen by 125
 KERNEL = 5
 HISS = 4  # channels of fresh noise in time
 SMOOTH = 8  # samples over which a course is averaged before it is held to the Gaussian's
-ANCHOR = 3.0  # weight of that hold in the generator's loss: a draw of one class must not turn into a record of another
+ANCHOR = 10.0  # weight of that hold in the generator's loss: a draw of one class must not turn into a record of another
 STYLE = 8  # numbers that a record as a whole brings, beside its Gaussian scores
 
 

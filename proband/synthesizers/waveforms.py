@@ -23,18 +23,21 @@ from proband.game.signals import HISS, STYLE, Discriminator, Gaussian, Generator
 from proband.records.waveforms import Signals
 from proband.schema import Schema
 from proband.schema.model import validated
+from proband.stats.discrimination import auc
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.copula import GaussianCopula
 from proband.synthesizers.drawing import marked
-from proband.synthesizers.refine import RISK, attacker, held_out, stage
+from proband.synthesizers.refine import RISK, attacker, held_out
 
 WIDTH = 32  # of both players
-MINUTES = 4.0
+MINUTES = 1.5
 BATCH = 32
-GAMMA = 0.002  # of the zero-centred penalties; .3 and .02 left the discriminator blind to what trees tell at a glance (docs/waveforms.md)
+GAMMA = 0.01  # of the zero-centred penalties; .3 left the discriminator blind to what trees tell at a glance
+RATES = (1e-3, 3e-4)  # of discriminator and generator: on a few hundred records an equally quick generator ran ahead into noise
 HELD_OUT = 0.2  # share of the training patients that the gate judges by
 FEWEST = 30  # records below which a spread would be a handful of patients
-DRAWN = 4  # records made for each patient, of whom the judges see many draws: one draw's luck decided too often
+DRAWN = 3  # draws that the judges see: one draw's luck decides too often
+TREES, FOLDS = 100, 5
 FEWEST_ASIDE = 20  # records below which the gate could not tell
 OVERLAP = 8  # a longer record is drawn in pieces that share the eighth part of one
 LOOSE = 0.05  # variance, in standard units, by which the shared part may differ before it is blended
@@ -265,6 +268,7 @@ def _played(
         judge_turn=partial(duel.judge_turn, gamma=GAMMA),
         forge_turn=forge_turn,
         rng=rng,
+        rates=RATES,
         held_out=unseen if len(unseen.real) else None,
         look_every=max(1, steps // 40),
         on_step=on_step,
@@ -274,19 +278,34 @@ def _played(
 
 
 def _judged(generators: tuple[Generator, Generator], real: Pairs, unseen: Pairs, seed: int) -> list[dict[str, float]]:
-    """What the judges of `refine` find of the records before the game and after it, made for the patients learned from, several each."""
+    """What judges find of the records before the game and after it, made for the patients learned from: `success` of trees that tell them
+    from held-out patients' and from those learned from (the mean of two AUCs), `membership` (AUC of the nearest-neighbour ratio).
+    """
     assert real.given is not None
-    given = real.given.repeat(DRAWN, 1)
-    known, others = (summary(part.numpy()) for part in (real.real, unseen.real))
-    attack = attacker(known, others, seed)
+    known, others = real.real.numpy(), unseen.real.numpy()
+    attack = attacker(summary(known), summary(others), seed)
     found: list[dict[str, float]] = []
     for number, generator in enumerate(generators):
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "judged"))
         with deterministic(), torch.no_grad():
-            made = summary(_records(generator, given, generator.samples, rng).numpy())
-        found.append(stage(number, made, known, others, np.zeros(len(made)), 2 * len(others), seed, attack))
+            draws = [_records(generator, real.given, generator.samples, rng).numpy() for _ in range(DRAWN)]
+        success = np.mean([_told(draw, side, seed) for draw in draws for side in (others, known)])
+        membership = np.mean([attack(summary(draw)) for draw in draws])
+        found.append({"round": float(number), "success": float(success), "membership": float(membership), "kept": 1.0})
     found[1]["kept"] = float(found[1]["success"] < found[0]["success"] and found[1]["membership"] <= found[0]["membership"] + RISK)
     return found
+
+
+def _told(made: np.ndarray, real: np.ndarray, seed: int) -> float:
+    """AUC of cross-fitted randomised trees that see values and steps; .5: they cannot tell."""
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    both, label = np.concatenate([made, real]), np.repeat([0, 1], [len(made), len(real)])
+    seen = np.concatenate([both, np.diff(both, axis=2)], axis=2).reshape(len(both), -1)
+    number = seeds.integer(seed, "waves", "trees") % 2**31
+    trees, folds = ExtraTreesClassifier(TREES, random_state=number), StratifiedKFold(FOLDS, shuffle=True, random_state=number)
+    return auc(cross_val_predict(trees, seen, label, cv=folds, method="predict_proba")[:, 1], label)
 
 
 def _batches(real: Pairs, rng: torch.Generator) -> Iterator[Pairs]:
