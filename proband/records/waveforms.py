@@ -96,6 +96,21 @@ class Signals:
         pieces = self.values[:, :, : samples // width * width].reshape(records, channels, -1, width)
         return replace(self, values=pieces.transpose(0, 2, 1, 3).reshape(-1, channels, width))
 
+    def around(self, places: Sequence[int], before_s: float, after_s: float) -> Signals:
+        """The stretches of a single record around `places` (sample numbers, such as R peaks), one record each; what would reach beyond the
+        ends is left out. Records that are aligned can be learned from a few hundred; in others no beat has a place."""
+        if len(self) != 1:
+            raise InputError(f"places belong to one record, and there are {len(self)}. Take one of them first (`take`).")
+        left, right = round(before_s * self.rate_hz), round(after_s * self.rate_hz)
+        samples = self.values.shape[2]
+        if left + right < 1:
+            raise InputError(
+                f"before_s = {before_s!r} and after_s = {after_s!r} leave no sample at {self.rate_hz:g} Hz. Give longer stretches."
+            )
+        inside = [place for place in places if left <= place <= samples - right]
+        pieces = [self.values[0][:, place - left : place + right] for place in inside]
+        return replace(self, values=np.stack(pieces) if pieces else np.zeros((0, self.values.shape[1], left + right)))
+
     def on_grid(self) -> Signals:
         """Every value as the nearest whole number of levels; as it is without gains."""
         if self.gains is None:

@@ -39,7 +39,7 @@ FEWEST = 30  # records below which a spread would be a handful of patients
 DRAWN = 3  # draws that the judges see: one draw's luck decides too often
 TREES, FOLDS = 100, 5
 FEWEST_ASIDE = 20  # records below which the gate could not tell
-OVERLAP = 8  # a longer record is drawn in pieces that share the eighth part of one
+OVERLAP = 64  # a longer record is drawn in pieces that share the 64th part of one: enough to join, too little to blur two beats
 LOOSE = 0.05  # variance, in standard units, by which the shared part may differ before it is blended
 AT_ONCE = 2**23  # numbers in the widest layer at a time
 
@@ -319,7 +319,7 @@ def _batches(real: Pairs, rng: torch.Generator) -> Iterator[Pairs]:
 def _records(generator: Generator, given: Tensor, samples: int, rng: torch.Generator) -> Tensor:
     """(rows, channels, samples) standardised records of any length."""
     width, gaussian = generator.samples, generator.gaussian
-    shared = width // OVERLAP
+    shared = min(max(1, width // OVERLAP), width - 1)
     pieces = max(1, -(-(samples - shared) // (width - shared)))
     normal = torch.randn(pieces, len(given), gaussian.numbers, generator=rng)
     normal[1:, :, -2:] = normal[0, :, -2:]  # as loud as it began

@@ -73,6 +73,15 @@ def test_a_record_is_cut_into_pieces_in_time():
         ramp().cut(4.0)
 
 
+def test_stretches_around_places():
+    one = ramp().take(np.array([0]))
+    found = one.around([0, 2, 5, 6], before_s=0.5, after_s=1.0)  # one sample before, two from the place on
+    assert found.values[:, 1].tolist() == [[-1, -2, -3]]  # around 0, 5 and 6 there is not enough
+    assert len(one.around([0], 1, 1)) == 0
+    with pytest.raises(InputError, match="there are 3"):
+        ramp().around([2], 1, 1)
+
+
 def test_wfdb_gives_back_the_same_values_and_the_mark(tmp_path: Path):
     headers = write_wfdb(ramp(), tmp_path / "out", mark=MARK, name="visit")
     assert [path.name for path in headers] == ["visit_1.hea", "visit_2.hea", "visit_3.hea"]
