@@ -169,7 +169,9 @@ def main() -> None:
             model = WaveformGAN(minutes=minutes).fit(train, seed=seed)
             rows[name] = model.sample(len(train), seed=seed), time.process_time() - started
         print(
-            f"seed {seed}: gate", [{key: round(s[key], 3) for key in ("success", "membership", "kept")} for s in model.stages], flush=True
+            f"seed {seed}: gate",
+            [{key: round(s[key], 3) for key in ("strength", "success", "membership", "kept")} for s in model.stages],
+            flush=True,
         )
         for name, (made, seconds) in rows.items():
             found.setdefault(name, []).append(judged(train, unseen, made) | {"seconds": seconds})

@@ -38,6 +38,7 @@ HELD_OUT = 0.2  # share of the training patients that the gate judges by
 FEWEST = 30  # records below which a spread would be a handful of patients
 DRAWN = 3  # draws that the judges see: one draw's luck decides too often
 TREES, FOLDS = 100, 5
+STRENGTHS = (1.0, 0.5)  # shares of the game's correction among which the gate chooses
 FEWEST_ASIDE = 20  # records below which the gate could not tell
 OVERLAP = 64  # a longer record is drawn in pieces that share the 64th part of one: enough to join, too little to blur two beats
 LOOSE = 0.05  # variance, in standard units, by which the shared part may differ before it is blended
@@ -66,8 +67,8 @@ class WaveformGAN:
               the size of a record alone
 
     A record is drawn from a Gaussian of its group (levels of the discrete columns) around a mean that all attributes move, and
-    corrected by convolutions that learn in the relativistic duel. The correction stays only if judges find its records harder to tell
-    from held-out patients' and membership risk does not rise (`stages`). The attributes are a `GaussianCopula`.
+    corrected by convolutions that learn in the relativistic duel. The correction, or half of it, stays only if judges find its records
+    harder to tell from held-out patients' and membership risk does not rise (`stages`). The attributes are a `GaussianCopula`.
 
     >>> model = WaveformGAN(minutes=4).fit(cohort, seed=0)                    # doctest: +SKIP
     >>> model.sample(100, seed=1, where="label = '2'").media["ecg"].values    # doctest: +SKIP
@@ -88,7 +89,8 @@ class WaveformGAN:
 
     @property
     def stages(self) -> list[dict[str, float]]:
-        """What the gate found of the Gaussian, then of the game: judges' `success` and `membership` (AUCs), and whether it was `kept`."""
+        """What the gate found of the Gaussian, of all and of half the correction (`strength`): `success` and `membership` of judges, both
+        AUCs, and which was `kept`."""
         return list(self._learned.stages)
 
     @property
@@ -119,12 +121,12 @@ class WaveformGAN:
             aside = held_out(cohort, HELD_OUT, seed)
             real, unseen = (Pairs(torch.from_numpy(values[rows]), torch.from_numpy(given[rows])) for rows in (~aside, aside))
             start = gaussian(~aside)
-            generator, history = _played(start, real, unseen, steps, rng, on_step)
+            played, history = _played(start, real, unseen, steps, rng, on_step)
             if len(unseen.real) >= FEWEST_ASIDE:
-                stages = _judged((start, generator), real, unseen, seed)
+                generator, stages = _judged(start, played, real, unseen, seed)
         elif on_step is not None:
             on_step(1, 1, "fit", {})
-        if not stages or not stages[-1]["kept"]:
+        if not any(stage["kept"] for stage in stages[1:]):
             generator = gaussian(np.ones(len(values), bool))
         like = signals.take(np.zeros(0, int))
         generator.requires_grad_(False)
@@ -277,22 +279,35 @@ def _played(
     return averaged, game.history
 
 
-def _judged(generators: tuple[Generator, Generator], real: Pairs, unseen: Pairs, seed: int) -> list[dict[str, float]]:
-    """What judges find of the records before the game and after it, made for the patients learned from: `success` of trees that tell them
-    from held-out patients' and from those learned from (the mean of two AUCs), `membership` (AUC of the nearest-neighbour ratio).
+def _judged(start: Generator, played: Generator, real: Pairs, unseen: Pairs, seed: int) -> tuple[Generator, list[dict[str, float]]]:
+    """The generator that judges find hardest to tell, with all of the game's correction, half of it or none, and what they found of each:
+    `success` of trees that tell its records from held-out patients' and from those learned from (the mean of two AUCs), `membership` (AUC
+    of the nearest-neighbour ratio), which may not rise by more than .01.
     """
     assert real.given is not None
     known, others = real.real.numpy(), unseen.real.numpy()
     attack = attacker(summary(known), summary(others), seed)
     found: list[dict[str, float]] = []
-    for number, generator in enumerate(generators):
+    candidates = [start, *(_weakened(played, strength) for strength in STRENGTHS)]
+    for generator, strength in zip(candidates, (0.0, *STRENGTHS), strict=True):
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "judged"))
         with deterministic(), torch.no_grad():
             draws = [_records(generator, real.given, generator.samples, rng).numpy() for _ in range(DRAWN)]
         success = np.mean([_told(draw, side, seed) for draw in draws for side in (others, known)])
         membership = np.mean([attack(summary(draw)) for draw in draws])
-        found.append({"round": float(number), "success": float(success), "membership": float(membership), "kept": 1.0})
-    found[1]["kept"] = float(found[1]["success"] < found[0]["success"] and found[1]["membership"] <= found[0]["membership"] + RISK)
+        found.append({"strength": strength, "success": float(success), "membership": float(membership), "kept": 0.0})
+    allowed = [at for at, stage in enumerate(found) if stage["membership"] <= found[0]["membership"] + RISK]
+    best = min(allowed, key=lambda at: found[at]["success"])
+    found[best]["kept"] = 1.0
+    return candidates[best], found
+
+
+def _weakened(generator: Generator, strength: float) -> Generator:
+    """The generator with only a share of its correction."""
+    found = copy.deepcopy(generator)
+    with torch.no_grad():
+        for weight in found.out.parameters():
+            weight.mul_(strength)
     return found
 
 

@@ -109,8 +109,9 @@ def test_the_gate_turns_down_a_game_that_spoiled_the_records(model: WaveformGAN,
     with torch.no_grad():
         spoiled.out.bias.fill_(1.0)
     real, unseen = Pairs(data[:100], given[:100]), Pairs(data[100:], given[100:])
-    before, after = _judged((sound, spoiled), real, unseen, seed=0)
-    assert before["kept"] and not after["kept"] and after["success"] > before["success"] + 0.1
+    chosen, (before, after, half) = _judged(sound, spoiled, real, unseen, seed=0)
+    assert chosen is sound and (before["kept"], after["kept"], half["kept"]) == (1, 0, 0)
+    assert after["success"] > before["success"] + 0.1
 
 
 def test_a_level_of_one_patient_is_not_learned():
