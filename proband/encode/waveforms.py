@@ -14,8 +14,10 @@ from proband.records.waveforms import Signals
 
 SCORES = 128  # principal components at most
 COARSE = 30  # of them are the shape of a record; the rest is its hiss
+KIND = 50  # records of a group to each kind of shape: with 25 classifiers learn more from it, and attackers as well (.55 to .59)
+COURSE = 8  # principal components of a group by which its kinds are told apart
 FEWEST = 5  # records of which a group must have as many to have a spread of its own
-SHRUNK = 3.0  # a group's covariance counts as n / (n + this), that of everybody as the rest
+SHRUNK = 3.0  # a kind's covariance counts as n / (n + this), that of everybody as the rest
 RIDGE = 0.5  # records by which an attribute's effect is drawn to none: a level of one record alone would be that record
 _ALIKE = 1e-3  # records whose means and deviations differ by less, in standard deviations, were standardised one by one
 _FURTHEST = 3.0  # standard deviations: an odd number does not throw a record far off
@@ -118,11 +120,43 @@ class Scale(NamedTuple):
         return np.clip(values * self.spread[:, None] + self.centre[:, None], self.low[:, None], self.high[:, None])
 
 
-def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str, np.ndarray]:
-    """The arrays of `game.signals.Gaussian` for standardised records (records, channels, samples).
+def kinds_of(values: np.ndarray, given: np.ndarray, groups: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(records,) the kind of each record, and (1 + groups, kinds) how often a group has each: a large group is cut by shape (k-means).
 
-    The effect of attributes is a ridge regression of the scores; what is left has a covariance in each group, drawn to everybody's, and
-    in each record a loudness of its own, of the shape and of the hiss.
+    Kind 0 is everybody whose group has no spread of its own. One Gaussian for each class lets classes run into one another.
+    """
+    from sklearn.cluster import KMeans
+
+    kind, kinds = np.zeros(len(values), int), 1
+    flat = values.reshape(len(values), -1).astype(float)
+    for group in range(1, groups + 1):
+        rows = np.flatnonzero(given[:, 0] == group)
+        parts, found = max(1, len(rows) // KIND), np.zeros(len(rows), int)
+        if parts > 1:
+            centred = flat[rows] - flat[rows].mean(axis=0)
+            _, _, vectors = np.linalg.svd(centred, full_matrices=False)
+            found = KMeans(parts, n_init=4, random_state=seed % 2**31).fit_predict(centred @ vectors[:COURSE].T)
+        kind[rows] = kinds + found
+        kinds += parts
+    shares = np.zeros((1 + groups, kinds))
+    np.add.at(shares, (given[:, 0].astype(int), kind), 1.0)
+    shares[shares.sum(axis=1) == 0, 0] = 1.0
+    return kind, shares / shares.sum(axis=1, keepdims=True)
+
+
+def drawn_kinds(given: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`given` with a kind drawn for each record in place of its group."""
+    found = given.copy()
+    ends = shares.cumsum(axis=1)[given[:, 0].astype(int)]
+    found[:, 0] = np.minimum((rng.random((len(given), 1)) > ends).sum(axis=1), shares.shape[1] - 1)
+    return found
+
+
+def gaussian_of(values: np.ndarray, given: np.ndarray, kinds: int) -> dict[str, np.ndarray]:
+    """The arrays of `game.signals.Gaussian` for standardised records (records, channels, samples), each of the kind given[:, 0].
+
+    The effect of attributes and kinds is a ridge regression of the scores; what is left has a covariance in each kind, drawn to
+    everybody's, and in each record a loudness of its own, of the shape and of the hiss.
     """
     records = len(values)
     flat = values.reshape(records, -1).astype(float)
@@ -130,43 +164,52 @@ def gaussian_of(values: np.ndarray, given: np.ndarray, groups: int) -> dict[str,
     _, _, vectors = np.linalg.svd(flat - mean, full_matrices=False)
     basis = vectors[: min(SCORES, records - 1)]
     scores = (flat - mean) @ basis.T
-    told = given[:, 1:].astype(float)
+    kind = given[:, 0].astype(int)
+    told = np.concatenate([given[:, 1:], np.eye(kinds)[kind]], axis=1).astype(float)
     slopes = np.linalg.solve(told.T @ told + RIDGE * np.eye(told.shape[1]), told.T @ scores)
-    rest, group = scores - told @ slopes, given[:, 0].astype(int)
+    rest = scores - told @ slopes
     tails = np.zeros(2)
     for at, part in enumerate((slice(None, COARSE), slice(COARSE, None))):
         if rest[:, part].size:
-            loud, tails[at] = _loudness(rest[:, part], group, groups)
+            loud, tails[at] = _loudness(rest[:, part], kind, kinds)
             rest[:, part] /= loud[:, None]
     factors = []
-    for covariance in _covariances(rest, group, groups):
+    for covariance in _covariances(rest, kind, kinds):
         ridge = 1e-8 * np.trace(covariance) / len(covariance) + 1e-12
         factors.append(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
     means, spreads = values.astype(float).mean(axis=2), values.astype(float).std(axis=2)
     alike = (means.std(axis=0) < _ALIKE) & (spreads.std(axis=0) < _ALIKE) & (spreads.mean(axis=0) > 0)
     level = np.where(alike, np.stack([means.mean(axis=0), spreads.mean(axis=0)]), np.nan)
-    found = {"mean": mean, "basis": basis, "slopes": slopes, "factors": np.stack(factors), "tails": tails, "level": level}
+    found = {
+        "mean": mean,
+        "basis": basis,
+        "slopes": slopes[:-kinds],
+        "centres": slopes[-kinds:],
+        "factors": np.stack(factors),
+        "tails": tails,
+        "level": level,
+    }
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def _covariances(rest: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
-    """(1 + groups, scores, scores): everybody's, then each group's, drawn to everybody's."""
+def _covariances(rest: np.ndarray, kind: np.ndarray, kinds: int) -> np.ndarray:
+    """(kinds, scores, scores): everybody's for kind 0, then each kind's own, drawn to everybody's."""
     pooled = rest.T @ rest / len(rest)
     found = [pooled]
-    for at in range(1, groups + 1):
-        own = rest[group == at]
+    for at in range(1, kinds):
+        own = rest[kind == at]
         weight = len(own) / (len(own) + SHRUNK)
         found.append(weight * (own.T @ own / max(1, len(own))) + (1 - weight) * pooled)
     return np.stack(found)
 
 
-def _loudness(rest: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, float]:
-    """(records,) how far each record goes from what is expected, beside its group, and the standard deviation of that in logarithms,
+def _loudness(rest: np.ndarray, kind: np.ndarray, kinds: int) -> tuple[np.ndarray, float]:
+    """(records,) how far each record goes from what is expected, beside its kind, and the standard deviation of that in logarithms,
     without what chance alone gives so few scores. Some beats are noisy all along: a Gaussian of one loudness has too many in the middle.
     """
     loud = np.ones(len(rest))
     for _ in range(4):
-        variances = np.einsum("gss->gs", _covariances(rest / loud[:, None], group, groups))[group]
+        variances = np.einsum("gss->gs", _covariances(rest / loud[:, None], kind, kinds))[kind]
         sizes = np.log(np.sqrt(np.mean(rest**2 / (variances + 1e-12), axis=1)) + 1e-6)
         loud = np.exp(sizes - sizes.mean())
     return loud, float(np.sqrt(max(0.0, sizes.var() - 0.5 / rest.shape[1])))

@@ -35,24 +35,28 @@ def convolution(inputs: int, outputs: int, rng: torch.Generator, *, gain: float 
 
 
 class Gaussian(nn.Module):
-    """Records around a mean that attributes move, spread as their group spreads; nothing in it is trained by the game.
+    """Records around a mean that attributes move, spread as their kind spreads; nothing in it is trained by the game.
 
     basis      (scores, channels x samples) principal components; mean (channels x samples,)
     slopes     (attributes, scores) how attributes move the mean
-    factors    (groups, scores, scores) a factor of each group's covariance
+    centres    (kinds, scores) where each kind of record lies beside that
+    factors    (kinds, scores, scores) a factor of each kind's covariance
     tails      (2,) how much records differ in the loudness of shape and hiss: standard deviations of its logarithm
     level      (2, channels) the mean and the standard deviation that every record has, or NaN where records differ in them
     coarse     how many of the first components are the shape; the rest are its hiss
     """
 
-    def __init__(self, mean: Tensor, basis: Tensor, slopes: Tensor, factors: Tensor, tails: Tensor, level: Tensor, coarse: int) -> None:
+    def __init__(
+        self, mean: Tensor, basis: Tensor, slopes: Tensor, centres: Tensor, factors: Tensor, tails: Tensor, level: Tensor, coarse: int
+    ) -> None:
         super().__init__()
-        parts = {"mean": mean, "basis": basis, "slopes": slopes, "factors": factors, "tails": tails, "level": level}
+        parts = {"mean": mean, "basis": basis, "slopes": slopes, "centres": centres, "factors": factors, "tails": tails, "level": level}
         for name, held in parts.items():
             self.register_buffer(name, held)
         self.mean: Tensor
         self.basis: Tensor
         self.slopes: Tensor
+        self.centres: Tensor
         self.factors: Tensor
         self.tails: Tensor
         self.level: Tensor
@@ -64,7 +68,7 @@ class Gaussian(nn.Module):
         return self.basis.shape[0] + 2
 
     def forward(self, normal: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """Standard normal (records, numbers) and what is given (records, 1 + attributes), the group first -> shape and hiss, each
+        """Standard normal (records, numbers) and what is given (records, 1 + attributes), the kind first -> shape and hiss, each
         (records, channels, samples)."""
         return self.records(self.spread(normal, given))
 
@@ -72,7 +76,8 @@ class Gaussian(nn.Module):
         """(records, scores) around what the attributes lead to expect."""
         spread = torch.bmm(self.factors[given[:, 0].long()], normal[:, :-2, None])[:, :, 0]
         shape, hiss = torch.exp(self.tails * normal[:, -2:]).split(1, dim=1)
-        return given[:, 1:] @ self.slopes + torch.cat([spread[:, : self.coarse] * shape, spread[:, self.coarse :] * hiss], dim=1)
+        expected = given[:, 1:] @ self.slopes + self.centres[given[:, 0].long()]
+        return expected + torch.cat([spread[:, : self.coarse] * shape, spread[:, self.coarse :] * hiss], dim=1)
 
     def records(self, found: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as shape and hiss."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from proband import seeds
 from proband.cohort import Cohort
-from proband.encode.waveforms import COARSE, Attributes, Scale, gaussian_of, summary
+from proband.encode.waveforms import COARSE, Attributes, Scale, drawn_kinds, gaussian_of, kinds_of, summary
 from proband.errors import InputError
 from proband.game import duel
 from proband.game.play import Pairs, deterministic, play
@@ -46,14 +46,16 @@ AT_ONCE = 2**23  # numbers in the widest layer at a time
 
 
 class _Fitted(NamedTuple):
-    """stages: what the gate's judges found of the Gaussian and of the game, `kept` or not; empty where nothing was played."""
+    """shares (1 + groups, kinds): how often a group's records are of each kind. like: no record, but names, units, rate and gains.
+    stages: what the gate's judges found of the Gaussian and of the game, `kept` or not; empty where nothing was played."""
 
     schema: Schema
     patients: GaussianCopula
     attributes: Attributes
     scale: Scale
+    shares: np.ndarray
     generator: Generator
-    like: Signals  # no record: names, units, rate and gains
+    like: Signals
     name: str
     history: list[tuple[int, float]]
     stages: list[dict[str, float]]
@@ -66,11 +68,12 @@ class WaveformGAN:
     minutes   training time on an ordinary core, at most; with 0 the Gaussian stays as it is. The number of rounds follows from it and
               the size of a record alone
 
-    A record is drawn from a Gaussian of its group (levels of the discrete columns) around a mean that all attributes move, and
-    corrected by convolutions that learn in the relativistic duel. The correction, or half of it, stays only if judges find its records
-    harder to tell from held-out patients' and membership risk does not rise (`stages`). The attributes are a `GaussianCopula`.
+    A record is of one of the kinds that its group has (levels of the discrete columns), is drawn from the Gaussian of that kind around a
+    mean that all attributes move, and corrected by convolutions that learn in the relativistic duel. The correction, or half of it,
+    stays only if judges find its records harder to tell from held-out patients' and membership risk does not rise (`stages`). The
+    attributes are a `GaussianCopula`.
 
-    >>> model = WaveformGAN(minutes=4).fit(cohort, seed=0)                    # doctest: +SKIP
+    >>> model = WaveformGAN(minutes=2).fit(cohort, seed=0)                    # doctest: +SKIP
     >>> model.sample(100, seed=1, where="label = '2'").media["ecg"].values    # doctest: +SKIP
     """
 
@@ -111,26 +114,33 @@ class WaveformGAN:
         values, given = scale.encode(signals.values), attributes.encode(cohort.frame)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "fit"))
 
-        def gaussian(rows: np.ndarray) -> Generator:
-            arrays = gaussian_of(values[rows], given[rows], len(attributes.groups))
-            return _generator({key: torch.from_numpy(array) for key, array in arrays.items()}, attributes.width, rng)
+        def gaussian(rows: np.ndarray) -> tuple[Generator, np.ndarray, Pairs]:
+            number = seeds.integer(seed, "waves", "kinds")
+            kind, shares = kinds_of(values[rows], given[rows], len(attributes.groups), seed=number)
+            told = np.concatenate([kind[:, None], given[rows, 1:]], axis=1).astype(np.float32)
+            arrays = gaussian_of(values[rows], told, shares.shape[1])
+            made = _generator({key: torch.from_numpy(array) for key, array in arrays.items()}, attributes.width, rng)
+            return made, shares, Pairs(torch.from_numpy(values[rows]), torch.from_numpy(told))
 
         history: list[tuple[int, float]] = []
         stages: list[dict[str, float]] = []
         if steps:
             aside = held_out(cohort, HELD_OUT, seed)
-            real, unseen = (Pairs(torch.from_numpy(values[rows]), torch.from_numpy(given[rows])) for rows in (~aside, aside))
-            start = gaussian(~aside)
+            start, shares, real = gaussian(~aside)
+            told = drawn_kinds(given[aside], shares, seeds.generator(seed, "waves", "held out"))
+            unseen = Pairs(torch.from_numpy(values[aside]), torch.from_numpy(told))
             played, history = _played(start, real, unseen, steps, rng, on_step)
             if len(unseen.real) >= FEWEST_ASIDE:
                 generator, stages = _judged(start, played, real, unseen, seed)
         elif on_step is not None:
             on_step(1, 1, "fit", {})
         if not any(stage["kept"] for stage in stages[1:]):
-            generator = gaussian(np.ones(len(values), bool))
+            generator, shares, _ = gaussian(np.ones(len(values), bool))
         like = signals.take(np.zeros(0, int))
         generator.requires_grad_(False)
-        self._fitted = _Fitted(cohort.schema, patients, attributes, scale, generator, like, name, history, stages, cohort.mark is not None)
+        self._fitted = _Fitted(
+            cohort.schema, patients, attributes, scale, shares, generator, like, name, history, stages, cohort.mark is not None
+        )
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None, seconds: float | None = None) -> Cohort:
@@ -145,11 +155,12 @@ class WaveformGAN:
         if samples < 1:
             raise InputError(f"seconds = {seconds!r} is less than one sample at {rate:g} Hz. Give at least {1 / rate:g}.")
         frame = learned.patients.sample(n, seed=seeds.integer(seed, "waves", "patients"), where=where).frame
-        given = torch.from_numpy(learned.attributes.encode(frame))
+        given = learned.attributes.encode(frame)
+        told = torch.from_numpy(drawn_kinds(given, learned.shares, seeds.generator(seed, "waves", "kinds")))
         rng = torch.Generator().manual_seed(seeds.integer(seed, "waves", "sample"))
         rows = max(1, AT_ONCE // (2 * WIDTH * samples))
         with deterministic(), torch.no_grad():
-            parts = [_records(learned.generator, part, samples, rng) for part in given.split(rows) if len(part)]
+            parts = [_records(learned.generator, part, samples, rng) for part in told.split(rows) if len(part)]
         nothing = np.zeros((0, len(learned.like.names), samples), np.float32)
         values = learned.scale.decode(np.concatenate([nothing, *(part.numpy() for part in parts)]))
         made = marked(frame, learned.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic)
@@ -171,7 +182,12 @@ class WaveformGAN:
         }
         weights = {f"generator.{key}": weight.numpy() for key, weight in learned.generator.state_dict().items()}
         scale = {f"scale.{key}": array for key, array in learned.scale._asdict().items()}
-        write_model(path, self.name, config, {f"patients.{key}": array for key, array in arrays.items()} | weights | scale)
+        write_model(
+            path,
+            self.name,
+            config,
+            {f"patients.{key}": array for key, array in arrays.items()} | weights | scale | {"shares": learned.shares},
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -192,6 +208,9 @@ class WaveformGAN:
             generator.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError("the weights do not fit together") from error
+        shares = stored.arrays["shares"]
+        if shares.shape != (1 + len(attributes.groups), len(generator.gaussian.centres)) or not np.allclose(shares.sum(axis=1), 1):
+            raise ValueError("the kinds of record do not fit the groups")
         scale = Scale(**under("scale.", stored.arrays))
         empty = np.zeros((0, generator.gaussian.channels, generator.samples))
         gains = None if told["gains"] is None else tuple(told["gains"])
@@ -204,6 +223,7 @@ class WaveformGAN:
             patients,
             attributes,
             scale,
+            shares,
             generator.requires_grad_(False),
             like,
             str(told["name"]),
@@ -241,11 +261,12 @@ def _generator(held: Mapping[str, Tensor], attributes: int, rng: torch.Generator
     """The generator around a Gaussian. ValueError when the Gaussian's parts do not fit together."""
     scores, size = held["basis"].shape
     channels = held["level"].shape[1]
-    groups = len(held["factors"])
+    kinds = len(held["factors"])
     fits = (
         held["mean"].shape == (size,)
         and held["slopes"].shape == (attributes, scores)
-        and held["factors"].shape == (groups, scores, scores)
+        and held["factors"].shape == (kinds, scores, scores)
+        and held["centres"].shape == (kinds, scores)
         and held["tails"].shape == (2,)
         and held["level"].shape == (2, channels)
         and size % channels == 0

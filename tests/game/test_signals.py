@@ -13,7 +13,9 @@ def gaussian(level: float = NAN, tails: float = 0.0) -> Gaussian:
     slopes = torch.zeros(1, 6)
     slopes[0, 0] = 10.0
     factors = torch.stack([torch.eye(6), 3 * torch.eye(6)])
-    return Gaussian(torch.zeros(6), torch.eye(6), slopes, factors, torch.full((2,), tails), torch.full((2, 2), level), coarse=4)
+    return Gaussian(
+        torch.zeros(6), torch.eye(6), slopes, torch.zeros(2, 6), factors, torch.full((2,), tails), torch.full((2, 2), level), coarse=4
+    )
 
 
 def given(rows: int, group: float, attribute: float) -> torch.Tensor:

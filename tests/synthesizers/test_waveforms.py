@@ -11,7 +11,7 @@ import torch
 
 from proband import Cohort, Column, InputError, Schema, Signals, Table, WaveformGAN, load
 from proband.contract import check
-from proband.encode.waveforms import Attributes, Scale, gaussian_of
+from proband.encode.waveforms import Attributes, Scale, drawn_kinds, gaussian_of, kinds_of
 from proband.game.play import Pairs
 from proband.synthesizers import waveforms
 from proband.synthesizers.waveforms import _judged, _signals_of
@@ -104,7 +104,7 @@ def test_any_length(model: WaveformGAN):
 def test_the_gate_turns_down_a_game_that_spoiled_the_records(model: WaveformGAN, cohort: Cohort):
     learned = model._learned
     data, given = torch.from_numpy(learned.scale.encode(values(cohort))), torch.from_numpy(learned.attributes.encode(cohort.frame))
-    arrays = {key: torch.from_numpy(part) for key, part in gaussian_of(data.numpy(), given.numpy(), 2).items()}
+    arrays = {key: torch.from_numpy(part) for key, part in gaussian_of(data.numpy(), given.numpy(), 3).items()}
     sound, spoiled = (waveforms._generator(arrays, learned.attributes.width, torch.Generator().manual_seed(0)) for _ in "ab")
     with torch.no_grad():
         spoiled.out.bias.fill_(1.0)
@@ -128,8 +128,20 @@ def test_standardised_records_are_recognised(cohort: Cohort):
     alike = (raw - raw.mean(axis=2, keepdims=True)) / raw.std(axis=2, keepdims=True)
     signals = replace(cohort.media["ecg"], values=alike, gains=None)  # type: ignore[type-var]
     given = Attributes.fit(cohort).encode(cohort.frame)
-    assert np.isfinite(gaussian_of(Scale.of(signals).encode(alike), given, 2)["level"]).all()
-    assert np.isnan(gaussian_of(raw.astype(np.float32), given, 2)["level"]).all()
+    assert np.isfinite(gaussian_of(Scale.of(signals).encode(alike), given, 3)["level"]).all()
+    assert np.isnan(gaussian_of(raw.astype(np.float32), given, 3)["level"]).all()
+
+
+def test_a_group_of_two_shapes_has_two_kinds():
+    rng = np.random.default_rng(0)
+    high = rng.random(120) < 0.25
+    records = (np.where(high, 5, -5)[:, None, None] + rng.normal(0, 0.1, (120, 1, 16))).astype(np.float32)
+    given = np.ones((120, 2), np.float32)
+    kind, shares = kinds_of(records, given, 1, seed=0)
+    assert len(set(zip(kind, high, strict=True))) == 2 and set(kind) == {1, 2}
+    assert shares[0].tolist() == [1, 0, 0] and sorted(shares[1]) == pytest.approx([0, high.mean(), 1 - high.mean()])
+    drawn = drawn_kinds(np.ones((4000, 2), np.float32), shares, rng)[:, 0]
+    assert (drawn == kind[high][0]).mean() == pytest.approx(high.mean(), abs=0.03)  # standard error .007
 
 
 def test_what_cannot_be_learned_is_said(cohort: Cohort):
