@@ -61,8 +61,8 @@ class Attributes:
 
     @property
     def width(self) -> int:
-        """How many numbers describe a row, beside its group."""
-        return sum(map(len, self.levels.values())) + 2 * len(self.numbers)
+        """How many numbers describe a row, beside its group; a table that says nothing is told as one 0."""
+        return max(1, sum(map(len, self.levels.values())) + 2 * len(self.numbers))
 
     def encode(self, frame: pl.DataFrame) -> np.ndarray:
         """(rows, 1 + width) float32: the group, then the attributes."""
@@ -79,7 +79,8 @@ class Attributes:
             missing = np.isnan(values)
             scaled = np.where(missing, 0, np.clip((values - mean) / spread, -_FURTHEST, _FURTHEST))
             parts.append(np.stack([scaled, missing], axis=1))
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        told = np.concatenate(parts, axis=1).astype(np.float32)
+        return told if told.shape[1] > 1 else np.pad(told, ((0, 0), (0, 1)))
 
     def state(self) -> dict[str, Any]:
         """Plain data from which `restored` makes the same."""

@@ -144,6 +144,13 @@ def test_a_group_of_two_shapes_has_two_kinds():
     assert (drawn == kind[high][0]).mean() == pytest.approx(high.mean(), abs=0.03)  # standard error .007
 
 
+def test_a_table_that_says_nothing(cohort: Cohort):
+    table = cohort.schema.table.model_copy(update={"columns": cohort.schema.table.columns[:1]})
+    bare = Cohort(Schema(tables=(table,)), cohort.frame.select("id"), media=cohort.media)
+    made = WaveformGAN(minutes=0.001).fit(bare, seed=0).sample(20, seed=0)
+    assert made.frame.columns == ["id"] and values(made).shape == (20, 2, 32)
+
+
 def test_what_cannot_be_learned_is_said(cohort: Cohort):
     with pytest.raises(InputError, match="one Signals is learned"):
         _signals_of(replace(cohort, media={}))
