@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from proband.frontier import frontier
     from proband.pipeline import demo, synthesize
     from proband.records.tables import read, write
+    from proband.records.waveforms import Signals, read_wfdb, write_wfdb
     from proband.release.bundle import Release, release, verify
     from proband.release.policy import Policy
-    from proband.schema import Column, Grid, Rule, Schema, Table
+    from proband.schema import Column, Grid, Link, Rule, Schema, Table
     from proband.synthesizer import Synthesizer, find, load
     from proband.synthesizers.baselines import Bootstrap, IndependentColumns
     from proband.synthesizers.copula import GaussianCopula
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from proband.synthesizers.forest import SequentialForest
     from proband.synthesizers.marginals import PrivateMarginals
     from proband.synthesizers.refine import Refined, refine
+    from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
+    from proband.synthesizers.waveforms import WaveformGAN
     from proband.uses.augmentation import augment
     from proband.uses.imputation import Imputed, impute
     from proband.uses.labels import fit_labeller, label, read_queue, write_queue
@@ -58,6 +61,7 @@ _HOME = {
     "IndependentColumns": "synthesizers.baselines",
     "InputError": "errors",
     "Limit": "validate.findings",
+    "Link": "schema",
     "Mark": "cohort",
     "NotReleasable": "errors",
     "Policy": "release.policy",
@@ -68,7 +72,9 @@ _HOME = {
     "Report": "validate.report",
     "Rule": "schema",
     "Schema": "schema",
+    "SequenceGAN": "synthesizers.sequences",
     "SequentialForest": "synthesizers.forest",
+    "Signals": "records.waveforms",
     "Smote": "synthesizers.smote",
     "Split": "cohort",
     "Synthesizer": "synthesizer",
@@ -76,6 +82,7 @@ _HOME = {
     "TableDiffusion": "synthesizers.diffusion",
     "TableGAN": "synthesizers.tables",
     "Unavailable": "errors",
+    "WaveformGAN": "synthesizers.waveforms",
     "augment": "uses.augmentation",
     "compare": "compare",
     "demo": "pipeline",
@@ -88,6 +95,7 @@ _HOME = {
     "load": "synthesizer",
     "read": "records.tables",
     "read_queue": "uses.labels",
+    "read_wfdb": "records.waveforms",
     "refine": "synthesizers.refine",
     "release": "release.bundle",
     "synthesize": "pipeline",
@@ -95,6 +103,7 @@ _HOME = {
     "verify": "release.bundle",
     "write": "records.tables",
     "write_queue": "uses.labels",
+    "write_wfdb": "records.waveforms",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,20 @@ class Mark:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+class Media(Protocol):
+    """What a table cannot hold, one record for each row of the first table: signals (`records.waveforms.Signals`), in time images."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Only these rows (whole numbers), in this order."""
+        ...
+
+    def content(self) -> bytes:
+        """All that it holds, the same bytes on any machine: what fingerprints are made of."""
+        ...
+
+
 class Split(NamedTuple):
     """Three cohorts without a common patient: `train` to learn from, `holdout` to judge by, `reference` to calibrate attacks."""
 
@@ -40,13 +54,15 @@ class Cohort:
     """Patients' data under one schema.
 
     `frame` has the columns of the schema's first table, in order and of the schema's types (`Column.dtype`). Rows of one patient share
-    the value of the key column; without a key every row is a patient. `linked` has a frame for each further table, by name.
+    the value of the key column; without a key every row is a patient. `linked` has a frame for each further table, by name. `media`
+    has, by name, what is no table: signals, one record for each row of `frame`.
     """
 
     schema: Schema
     frame: pl.DataFrame
     mark: Mark | None = None
     linked: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    media: Mapping[str, Media] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if set(self.linked) != {table.name for table in self.schema.children}:
@@ -69,6 +85,12 @@ class Cohort:
                     raise InputError(
                         f"{where}Column {name!r} is {found[name]}, the schema's kind needs {dtype}. Read it with proband.read."
                     )
+        for name, records in self.media.items():
+            if len(records) != self.frame.height:
+                raise InputError(
+                    f"media {name!r}: {len(records)} records for the {self.frame.height} rows of table {self.schema.table.name!r}. Give "
+                    "one record for each row, in the same order."
+                )
 
     @property
     def tables(self) -> list[tuple[Table, pl.DataFrame]]:
@@ -121,18 +143,22 @@ class Cohort:
                     digest.update((series.fill_null(0.0).to_numpy() + 0.0).astype("<f8").tobytes())
                 else:
                     digest.update(series.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes())
+        for name in sorted(self.media):
+            digest.update(json.dumps(["media", name, len(self.media[name])]).encode() + b"\n" + self.media[name].content())
         return digest.hexdigest()
 
     def take(self, patients: Iterable[object]) -> Cohort:
         """Only these patients, all their rows in all tables, in the cohort's order. Without a key, row numbers."""
         wanted = pl.Series(values=list(patients), dtype=self._patient_of_row.dtype)
-        kept = {self.schema.table.name: self.frame.filter(self._patient_of_row.is_in(wanted.implode()))}
+        chosen = self._patient_of_row.is_in(wanted.implode())
+        kept = {self.schema.table.name: self.frame.filter(chosen)}
+        media = {name: records.take(np.flatnonzero(chosen.to_numpy())) for name, records in self.media.items()}
         for table in self.schema.children:
             assert table.parent is not None and table.on is not None
             owner = kept[table.parent][self.schema[table.parent].key or ""]
             rows = self.linked[table.name]
             kept[table.name] = rows.filter(rows[table.on].is_in(owner.implode()))
-        return replace(self, frame=kept.pop(self.schema.table.name), linked=kept)
+        return replace(self, frame=kept.pop(self.schema.table.name), linked=kept, media=media)
 
     def split(self, *, holdout: float = 0.2, reference: float = 0.2, seed: int) -> Split:
         """Train, holdout and reference patients, drawn at random before anything learns.

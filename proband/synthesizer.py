@@ -31,6 +31,11 @@ _OURS = {
     "smote": "proband.synthesizers.smote:Smote",
     "marginals": "proband.synthesizers.marginals:PrivateMarginals",
 }
+#: What learns more than one table: found by name, but no candidate where tables are compared.
+_BEYOND = {
+    "sequences": "proband.synthesizers.sequences:SequenceGAN",
+    "waves": "proband.synthesizers.waveforms:WaveformGAN",
+}
 T = TypeVar("T")
 _GROUP = "proband.synthesizers"
 _FILES = ("model.json", "arrays.safetensors")
@@ -66,7 +71,7 @@ class Synthesizer(Protocol):
 
 
 def names() -> list[str]:
-    """The names that `find` knows: ours, then third parties' (entry points of the group `proband.synthesizers`)."""
+    """The names that `find` knows for tables: ours, then third parties' (entry points of the group `proband.synthesizers`)."""
     return [*_OURS, *sorted({point.name for point in metadata.entry_points(group=_GROUP)} - set(_OURS))]
 
 
@@ -77,11 +82,12 @@ def find(name: str) -> type[Synthesizer]:
     'forest'
     """
     found = [point for point in metadata.entry_points(group=_GROUP) if point.name == name]
-    if name not in _OURS and not found:
+    ours = _OURS | _BEYOND
+    if name not in ours and not found:
         raise InputError(f"There is no synthesizer {name!r}. There are: {', '.join(names())}.")
     try:
-        if name in _OURS:
-            module, attribute = _OURS[name].split(":")
+        if name in ours:
+            module, attribute = ours[name].split(":")
             return getattr(importlib.import_module(module), attribute)
         return found[0].load()
     except (ImportError, AttributeError) as error:

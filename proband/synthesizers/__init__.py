@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from proband.synthesizers.forest import SequentialForest
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
+    from proband.synthesizers.sequences import SequenceGAN
+    from proband.synthesizers.waveforms import WaveformGAN
 
 _HOME = {
     "Bootstrap": "baselines",
@@ -23,6 +25,8 @@ _HOME = {
     "Smote": "smote",
     "TableDiffusion": "diffusion",
     "TableGAN": "tables",
+    "SequenceGAN": "sequences",
+    "WaveformGAN": "waveforms",
 }
 __all__ = [
     "Bootstrap",
@@ -33,6 +37,8 @@ __all__ = [
     "Smote",
     "TableDiffusion",
     "TableGAN",
+    "SequenceGAN",
+    "WaveformGAN",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -94,19 +94,24 @@ class GaussianCopula:
 
     def save(self, path: str | Path) -> None:
         """Write a model folder: the encoder, the order of the levels and the correlations."""
+        write_model(path, self.name, *self.state())
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Plain data and arrays: what a model folder holds, for those who keep one inside their own."""
         encoder, scales, correlation, on_synthetic = self._learned
         plain, arrays = encoder.state()
         config = {"schema": encoder.schema.model_dump(mode="json"), "encoder": plain, "on_synthetic": on_synthetic}
         orders = {f"order.{i}": scale.order for i, scale in enumerate(scales)}
-        write_model(path, self.name, config, {f"encoder.{k}": a for k, a in arrays.items()} | orders | {"correlation": correlation})
+        return config, {f"encoder.{k}": a for k, a in arrays.items()} | orders | {"correlation": correlation}
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder; a missing, oversized, altered or hostile file raises InputError."""
-        return restore(path, cls.name, cls._rebuilt)
+        return restore(path, cls.name, cls.rebuilt)
 
     @classmethod
-    def _rebuilt(cls, stored: Model) -> Self:
+    def rebuilt(cls, stored: Model) -> Self:
+        """The same model from its `state`; ValueError or KeyError when its parts do not fit together."""
         schema = validated(stored.config["schema"], "The model's schema")
         arrays = under("encoder.", stored.arrays)
         encoder = TableEncoder.restored(schema, stored.config["encoder"], arrays)
