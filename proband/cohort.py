@@ -75,6 +75,16 @@ class Cohort:
         """Every table with its frame, parents first."""
         return [(self.schema.table, self.frame), *((table, self.linked[table.name]) for table in self.schema.children)]
 
+    def one_table(self, who: str) -> Cohort:
+        """This cohort, if all that is known of its patients is in one table; else InputError: `who` knows no other."""
+        if self.linked:
+            told = ", ".join(table.name for table in self.schema.tables)
+            raise InputError(
+                f"{who} knows one table, and the cohort has {len(self.linked) + 1}: {told}. "
+                "Use what follows patients over linked tables, or read one table alone."
+            )
+        return self
+
     @property
     def patients(self) -> pl.Series:
         """Distinct patients, in order of appearance (row numbers when the schema has no key)."""

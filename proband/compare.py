@@ -69,6 +69,7 @@ def compare(
     step = on_step or _silent
     step(0, 1, "read", {})
     cohort = data if isinstance(data, Cohort) else read(data, None if schema is None else schema.reviewed())
+    cohort.one_table("compare")
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
         raise InputError(f"Target {target!r} has one class, so nothing can be predicted. Name another column, or leave the target out.")
     parts = cohort.split(seed=seed)
@@ -189,7 +190,7 @@ class Auto:
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Compare on 60/20/20 of `cohort`, then fit the first in rank on all of it."""
         step = on_step or _silent
-        parts = cohort.split(seed=seed)
+        parts = cohort.one_table("auto").split(seed=seed)
         n = cohort.frame.height
         entries = []
         for one in CANDIDATES:

@@ -67,6 +67,7 @@ def frontier(
     out, step = Path(out), on_step or _silent
     step(0, 1, "read", {})
     cohort = data if isinstance(data, Cohort) else read(data, None if schema is None else schema.reviewed())
+    cohort.one_table("frontier")
     if cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
         raise InputError(f"Target {target!r} has one class, so nothing can be predicted. Name another column.")
     if any(map(math.isfinite, wanted)):

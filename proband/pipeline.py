@@ -191,11 +191,15 @@ def sample_into(
 ) -> int:
     """`n` synthetic patients straight into a file (.csv, .csv.gz, .parquet), in memory that does not grow with n; the rows written.
 
+    Patients of linked tables go into a folder, all at once.
     Above `rows` patients are drawn that many at a time, each lot with a seed of its own under `seed`, and every identifier ends
     in the number of its lot. The same arguments give the same bytes. InputError as from `sample` and `write`; then no file is left.
     """
-    from proband.records.tables import write_parts
+    from proband.records.tables import SUFFIXES, write, write_parts
 
+    if not Path(out).name.lower().endswith(SUFFIXES):
+        write(model.sample(n, seed=seed, where=where), out)
+        return n
     lots = range(0, max(n, 1), rows)
     step = on_step or _silent
 
@@ -222,7 +226,7 @@ def _lot(made: Cohort, lot: int, seed: int) -> Cohort:
 
 
 def save_split(parts: Split, folder: Path, format: str) -> None:
-    """train, holdout and reference as files of one format, and their schema, in a new folder."""
+    """train, holdout and reference as files of one format (folders of them, of linked tables), and their schema, in a new folder."""
     from proband.records.tables import write
 
     scratch = folder.with_name(f".{folder.name}.writing")
@@ -230,7 +234,7 @@ def save_split(parts: Split, folder: Path, format: str) -> None:
     try:
         parts.train.schema.save(scratch / "schema.toml")
         for name, part in zip(parts._fields, parts, strict=True):
-            write(part, scratch / f"{name}.{format}")
+            write(part, scratch / (name if part.linked else f"{name}.{format}"), format=format)
         scratch.rename(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import sys
 
+import polars as pl
 import pytest
 
 import proband
@@ -9,6 +10,7 @@ from proband.cli import run
 from proband.privacy.ledger import Ledger
 from proband.records import find_mark
 from proband.synthesizers.baselines import IndependentColumns
+from tests import linked
 from tests.clinic import clinic
 
 
@@ -59,3 +61,32 @@ def test_the_labels_that_are_learned_are_entered(command, ward, capsys):
 def test_a_model_that_cannot_fill_gaps_says_so(command, ward, capsys):
     assert command("impute", ward / "model", ward / "ward.csv", "--out", ward / "whole.csv") == 2
     assert "cannot fill what is missing" in capsys.readouterr().err and not (ward / "whole.csv").exists()
+
+
+def test_a_folder_of_linked_tables_is_told_table_by_table(command, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    early = pl.Series("time", ["2019-01-01 09:00", "2020-01-01 09:00", "2020-03-01 09:00", "2021-05-06 00:00", "2019-12-31 23:59"])
+    for name, frame in (linked.frames() | {"labs": linked.frames()["labs"].with_columns(early)}).items():
+        frame.write_csv(tmp_path / "in" / f"{name}.csv")
+    linked.frames()["labs"].select(code="test", meaning="test").unique().write_csv(tmp_path / "in" / "d_tests.csv")
+    assert command("schema", tmp_path / "in", "--out", tmp_path / "schema.toml") == 0
+    said = capsys.readouterr().out
+    assert "Table patients: 3 rows, 2 columns, patient key: pid" in said
+    assert "Table stays: 3 rows, 4 columns, rows of patients by pid, key stay, in order of intime" in said
+    assert "Left beside, since no patient leads to them: d_tests" in said
+    assert "To look at:" in said and "Table 'labs': column 'time', row 1: it lies outside its row of table 'stays'" in said
+    cohort = proband.read(tmp_path / "in", proband.Schema.load(tmp_path / "schema.toml").accept())
+    assert cohort.schema.codes == ("d_tests",) and len(cohort) == 3
+
+
+def test_linked_patients_are_fitted_sampled_and_labelled(command, tmp_path, capsys):
+    proband.write(linked.cohort(), tmp_path / "in", format="csv")
+    linked.SCHEMA.save(tmp_path / "schema.toml")
+    words = tmp_path / "in", "--schema", tmp_path / "schema.toml", "--out"
+    assert command("fit", *words, tmp_path / "model", "--synthesizer", "bootstrap") == 0, capsys.readouterr().err
+    assert command("sample", tmp_path / "model", "-n", 5, "--out", tmp_path / "made") == 0, capsys.readouterr().err
+    made = proband.read(tmp_path / "made", linked.SCHEMA)
+    assert len(made) == 5 and made.mark.synthesizer == "bootstrap"
+    assert command("fit", *words, tmp_path / "forest", "--synthesizer", "forest") == 2
+    assert "This synthesizer knows one table, and the cohort has 3" in capsys.readouterr().err
+    assert command("synthesize", tmp_path / "in", "--out", tmp_path / "release") == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,9 @@ from proband.cli.shared import (
     tell_release,
 )
 
+if TYPE_CHECKING:
+    from proband.schema import Schema, Table
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")] = Path("demo"),
@@ -53,6 +56,7 @@ def schema(
     json: Json = False,
 ) -> None:
     """Guess a schema for a person to review, and list what was found."""
+    from proband.records.folder import read_frames
     from proband.records.tables import read_frame
     from proband.schema import Schema
     from proband.schema.guess import accepted
@@ -60,18 +64,23 @@ def schema(
     must_be_new(out)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
-        frame = read_frame(data)
+        frame: Any = read_frames(data)[0] if data.is_dir() else read_frame(data)
         on_step(0, 1, "guess", {})
         guessed = Schema.guess(frame)
         saved = accepted(frame) if accept else guessed
         on_step(1, 1, "guess", {})
     saved.save(out)
+    facts = {"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)}
     if json:
-        return print_json({"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)})
-    table = saved.table
-    print(f"{frame.height:,} rows, {len(table.columns)} columns, patient key: {table.key or 'none (a row is a patient)'}")
-    for kind in dict.fromkeys(column.kind for column in table.columns):
-        print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
+        return print_json(facts | ({"tables": [table.name for table in saved.tables], "codes": saved.codes} if saved.children else {}))
+    frames = frame if data.is_dir() else {saved.table.name: frame}
+    for table in saved.tables:
+        of = f"Table {table.name}: " if data.is_dir() else ""
+        print(f"{of}{frames[table.name].height:,} rows, {len(table.columns)} columns, {_hangs(table)}")
+        for kind in dict.fromkeys(column.kind for column in table.columns):
+            print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
+    if saved.codes:
+        print(f"Left beside, since no patient leads to them: {', '.join(saved.codes)}")
     print(f"{len(saved.rules)} rules hold in every row:" if saved.rules else "No rule was found.")
     for rule in saved.rules:
         print(f"  {rule.sql if len(rule.sql) <= 120 else rule.sql[:117] + '...'}")
@@ -79,8 +88,33 @@ def schema(
     if proposals:
         print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
         for proposal in proposals:
-            print(f"  {proposal.column}: {proposal.why}")
+            print(f"  {proposal.table + '.' if data.is_dir() else ''}{proposal.column}: {proposal.why}")
+    if data.is_dir():
+        found = _problems(frame, guessed.accept())
+        print("\n".join(["To look at:", *(f"  {one}" for one in found)]) if found else "No problem was found.")
+        return print(f"Review {out}, then read {data} with it.")
     print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
+
+
+def _hangs(table: Table) -> str:
+    """Whose rows these are, and how they run."""
+    if table.parent is None:
+        return f"patient key: {table.key or 'none (a row is a patient)'}"
+    parts = [f"rows of {table.parent} by {table.on}", *([f"key {table.key}"] if table.key else [])]
+    parts += [f"in order of {', '.join(table.order)}"] if table.order else []
+    parts += [f"{len(table.variables)} measures ({table.measures[1]} by {table.measures[0]})"] if table.measures else []
+    return ", ".join(parts)
+
+
+def _problems(frames: Any, schema: Schema) -> list[str]:
+    """What a person should look at in linked tables, or the first reason why they cannot be read."""
+    from proband.errors import InputError
+    from proband.records.tables import read
+
+    try:
+        return [problem.message for problem in schema.check(read(frames, schema))]
+    except InputError as error:
+        return [str(error)]
 
 
 def synthesize(
@@ -144,4 +178,4 @@ def split(
     if json:
         return print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})
     for name, part in zip(parts._fields, parts, strict=True):
-        print(f"{out / f'{name}.{format}'}  {len(part):,} patients")
+        print(f"{out / (name if part.linked else f'{name}.{format}')}  {len(part):,} patients")

@@ -88,7 +88,7 @@ class TableEncoder:
 
         held_by   patients who must hold a value or a level for it to be told; with 1 every row comes back as it was
         """
-        table, frame = cohort.schema.table, cohort.frame
+        table, frame = cohort.one_table("This synthesizer").schema.table, cohort.frame
         if not frame.height:
             raise InputError("The cohort holds no rows, so there is nothing to learn. Bring at least a few hundred patients.")
         for column in table.columns:
@@ -117,7 +117,7 @@ class TableEncoder:
                 tokens, offsets = books[name].place(values, base, constant)
                 told[name] = books[name].values(tokens, offsets.astype(np.float32), base, constant)
         every = tuple(book for name, c in drawn.items() for book in (level_books(c, levels[name]) if c.discrete else (books[name],)))
-        encoder = TableEncoder(cohort.schema, every, (), derived, (), _prefix(cohort))
+        encoder = TableEncoder(cohort.schema, every, (), derived, (), fresh_prefix(cohort))
         codes = encoder.encode(frame)
         counts = tuple(np.bincount(codes.tokens[:, i], minlength=book.size) for i, book in enumerate(encoder.books))
         bounds = _bounds_of_derived(derived, frame, encoder)
@@ -284,11 +284,11 @@ def _in_turn(names: list[str], pairs: dict[str, Pair]) -> list[str]:
     return turn
 
 
-def _prefix(cohort: Cohort) -> str:
-    """How fresh identifiers begin: no real one begins like this."""
+def fresh_prefix(cohort: Cohort) -> str:
+    """How fresh identifiers begin: no real one of any table begins like this."""
     prefix = "synthetic-"
-    names = [c.name for c in cohort.schema.table.columns if c.kind == "identifier"]
-    while any(cohort.frame[name].str.starts_with(prefix).any() for name in names):
+    real = [frame[column.name] for table, frame in cohort.tables for column in table.columns if column.kind == "identifier"]
+    while any(series.str.starts_with(prefix).any() for series in real):
         prefix = "re" + prefix
     return prefix
 

@@ -48,7 +48,7 @@ def one_row_each(cohort: Cohort) -> Cohort:
 
     A level that the schema does not have counts as missing: an error would tell that somebody has it.
     """
-    key = cohort.schema.table.key
+    key = cohort.one_table("A private synthesizer").schema.table.key
     frame = cohort.frame if key is None else cohort.frame.unique(key, keep="first", maintain_order=True)
     levels = {column.name: column.categories for column in cohort.schema.table.columns if column.categories is not None}
     frame = frame.with_columns(pl.when(pl.col(name).is_in(known)).then(name) for name, known in levels.items())

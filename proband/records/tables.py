@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +29,13 @@ _ROWS_PER_WRITE = 20_000
 _ROWS_PER_GROUP = 100_000  # of a Parquet file that is written in parts
 
 
-def read_frame(path: str | Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
+def read_frame(path: str | Path, *, as_text: Collection[str] = (), empty: bool = False) -> pl.DataFrame:
     """The table in a .csv, .csv.gz or .parquet file, as its file spells it.
 
     In CSV a column becomes numbers only when every cell is plainly one: codes with leading zeros ("007") and columns
     with any other text stay text, as do the columns named in `as_text`. An empty cell is null. Raises InputError when
     the file is missing, empty, has no rows, is no table, is cut off, is not UTF-8, has duplicate or empty column
-    names or rows of unequal length.
+    names or rows of unequal length. `empty` allows column names without rows.
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -47,7 +47,7 @@ def read_frame(path: str | Path, *, as_text: Collection[str] = ()) -> pl.DataFra
         frame = _read_parquet(path) if suffix == ".parquet" else read_csv(path, as_text=as_text)
     except OSError as error:
         raise InputError(f"File '{path}' cannot be read: {error.strerror or error}. Check its permissions.") from error
-    if frame.height == 0:
+    if frame.height == 0 and not empty:
         raise InputError(f"File '{path}' has column names but no rows. Check the export.")
     return frame
 
@@ -55,31 +55,50 @@ def read_frame(path: str | Path, *, as_text: Collection[str] = ()) -> pl.DataFra
 def read(source: Any, schema: Schema | None = None) -> Cohort:
     """A Cohort from a path (.csv, .csv.gz, .parquet) or a pandas, polars or arrow frame.
 
+    Linked tables are a folder with a file for each, named as the table, or a mapping of frames by name.
+
     Without a schema one is guessed and all that it proposes is accepted; better, guess once, let a person review the
     file, and pass it. A file that proband wrote gives back its mark. Raises InputError naming the column, row, value
-    and remedy: for a bad file, a declared column that is missing, an undeclared one, or a value that does not fit.
+    and remedy: for a bad file, a declared column that is missing, an undeclared one, or a value that does not fit; among linked
+    tables also for a row without a parent, and a parent's key that is missing or stands twice.
     """
+    if isinstance(source, Mapping) or (isinstance(source, str | Path) and Path(source).is_dir()):
+        from proband.records.folder import gathered, read_folder
+
+        return gathered(source, schema) if isinstance(source, Mapping) else read_folder(Path(source), schema)
+    if schema is not None and schema.children:
+        told = ", ".join(table.name for table in schema.tables)
+        raise InputError(f"The schema has the tables {told}, and one is given. Give a folder with a file for each, or a mapping of frames.")
     mark, where = None, "The frame"
     if isinstance(source, str | Path):
         where = f"File '{source}'"
-        frame = read_frame(source, as_text=_spelled_as_text(schema.table) if schema else ())
+        frame = read_frame(source, as_text=spelled_as_text(schema.table) if schema else ())
         mark = marks.find_mark(source)
-        frame = _without_label(frame, where)
+        frame = without_label(frame, where)
     else:
         frame = to_polars(source)
     if schema is None:
         from proband.schema.guess import accepted
 
         schema = accepted(frame)
-    return Cohort(schema, _parsed(frame, schema.table, where), mark)
+    return Cohort(schema, parsed(frame, schema.table, where), mark)
 
 
-def write(cohort: Cohort, path: str | Path) -> None:
+def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
     """Write a cohort as its file spelled it; the suffix decides the format. The same cohort gives the same bytes.
+
+    Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz).
 
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
     """
+    if cohort.linked:
+        from proband.records.folder import write_folder
+
+        if Path(path).name.lower().endswith(SUFFIXES):
+            told = ", ".join(table.name for table in cohort.schema.tables)
+            raise InputError(f"'{path}' is one file, and the cohort has the tables {told}. Give the name of a new folder.")
+        return write_folder(cohort, Path(path), format)
     write_parts((cohort,), path)
 
 
@@ -93,6 +112,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
     sidecar = marks.sidecar(path)
     parts = iter(parts)
     first = next(parts)
+    first.one_table("A file")
     label = first.mark if suffix != ".parquet" else None
     with _replacing(path) as data:
         if suffix == ".parquet":
@@ -101,7 +121,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=data, mtime=0, compresslevel=6) if suffix == ".csv.gz" else None
             header = True
             for rows in (rows for part in itertools.chain((first,), parts) for rows in _slices(part)):
-                shown = _spelled(rows)
+                shown = spelled(rows.schema.table, rows.frame)
                 if label:
                     shown = shown.insert_column(0, pl.Series(marks.COLUMN, ["true"] * shown.height, dtype=pl.String))
                 (packed or data).write(shown.write_csv(include_header=header).encode())
@@ -124,13 +144,13 @@ def _write_parquet(first: Cohort, parts: Iterator[Cohort], data: IO[bytes], path
     metadata = marks.to_text(first.mark) if first.mark else None
     second = next(parts, None)
     if second is None:
-        _spelled(first).write_parquet(data, metadata=metadata)
+        spelled(first.schema.table, first.frame).write_parquet(data, metadata=metadata)
         return
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".writing", dir=path.parent) as folder:
         files = []
         for number, part in enumerate(itertools.chain((first, second), parts)):
             files.append(Path(folder) / f"{number:06d}.parquet")
-            _spelled(part).write_parquet(files[-1], compression="lz4")
+            spelled(part.schema.table, part.frame).write_parquet(files[-1], compression="lz4")
             first = second = part  # let the parts before go
         pl.scan_parquet(files).sink_parquet(data, metadata=metadata, row_group_size=_ROWS_PER_GROUP, maintain_order=True)
 
@@ -141,7 +161,7 @@ def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
     >>> like(pl.DataFrame({"age": [71]}), pl.DataFrame()).shape
     (1, 1)
     """
-    frame = _spelled(data) if isinstance(data, Cohort) else data
+    frame = spelled(data.schema.table, data.frame) if isinstance(data, Cohort) else data
     try:
         kind = nw.from_native(original, allow_series=False).implementation
     except TypeError as error:
@@ -154,8 +174,9 @@ def like(data: Cohort | pl.DataFrame, original: Any) -> Any:
         raise Unavailable("Giving back a pandas frame needs pyarrow. Install it with: pip install pyarrow") from error
 
 
-def _spelled(cohort: Cohort) -> pl.DataFrame:
-    return pl.DataFrame([spell(column, cohort.frame[column.name]) for column in cohort.schema.table.columns])
+def spelled(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """A Cohort's frame as the file of `table` spells it."""
+    return pl.DataFrame([spell(column, frame[column.name]) for column in table.columns])
 
 
 def _suffix(path: Path) -> str:
@@ -180,7 +201,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     return frame
 
 
-def _without_label(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+def without_label(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     if marks.COLUMN not in frame.columns:
         return frame
     labels = frame[marks.COLUMN].cast(pl.String)
@@ -191,11 +212,11 @@ def _without_label(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     return frame.drop(marks.COLUMN)
 
 
-def _spelled_as_text(table: Table) -> list[str]:
+def spelled_as_text(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.stored == "String" and not column.numeric]
 
 
-def _parsed(frame: pl.DataFrame, table: Table, where: str) -> pl.DataFrame:
+def parsed(frame: pl.DataFrame, table: Table, where: str) -> pl.DataFrame:
     declared = [column.name for column in table.columns]
     missing = [name for name in declared if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in table]
@@ -205,19 +226,19 @@ def _parsed(frame: pl.DataFrame, table: Table, where: str) -> pl.DataFrame:
     if unknown:
         remedy = "Drop it from the data, or guess the schema anew"
         raise InputError(f"{where} has column {unknown[0]!r}, which the schema does not declare{_more(unknown)}. {remedy}.")
-    parsed = []
+    values = []
     for column in table.columns:
-        parsed.append(parse(column, frame[column.name]))
+        values.append(parse(column, frame[column.name]))
         frame = frame.drop(column.name)  # one raw column at a time is given back: large tables fit into memory once
-    if table.key:
-        key = next(series for series in parsed if series.name == table.key)
+    if table.key and table.parent is None:
+        key = next(series for series in values if series.name == table.key)
         if key.null_count():
             row = int(key.is_null().arg_max() or 0) + 1
             raise InputError(
                 f"{where}: column {table.key!r}, row {row:,}: the patient is missing ({key.null_count():,} such rows). "
                 f"Every row needs one: fill it in, or delete `key` from the schema if every row is a patient of its own."
             )
-    return pl.DataFrame(parsed)
+    return pl.DataFrame(values)
 
 
 def _more(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -21,13 +22,13 @@ _NEARLY_UNIQUE = 0.9
 
 
 def guess(frame: Any, *, name: str = "patients") -> Schema:
-    """A schema for `frame` (polars, pandas or arrow), for a person to review.
+    """A schema for `frame` (polars, pandas or arrow), or for linked tables (a mapping of frames), for a person to review.
 
-    Raises InputError for a frame with fewer than two rows or a column that holds no single values (lists, structs).
-    The rules are those that hold in every row, both before and after the proposals are accepted.
+    Raises InputError for a frame with fewer than two rows or a column that holds no single values (lists, structs), and for tables
+    among which none names patients. The rules are those that hold in every row of the first table, both before and after the
+    proposals are accepted.
     """
-    raw = to_polars(frame)
-    base = _base(raw, name)
+    raw, base = _begun(frame, name)
     better = base.accept()
     rules = find_rules(_parsed(raw, better.table), better.table)
     if base.proposals:
@@ -36,10 +37,23 @@ def guess(frame: Any, *, name: str = "patients") -> Schema:
     return base.model_copy(update={"rules": tuple(rules)})
 
 
-def accepted(frame: pl.DataFrame, *, name: str = "patients") -> Schema:
+def accepted(frame: Any, *, name: str = "patients") -> Schema:
     """The guess with all that it proposes accepted, and all rules that then hold."""
-    schema = _base(frame, name).accept()
-    return schema.model_copy(update={"rules": tuple(find_rules(_parsed(frame, schema.table), schema.table))})
+    raw, base = _begun(frame, name)
+    schema = base.accept()
+    return schema.model_copy(update={"rules": tuple(find_rules(_parsed(raw, schema.table), schema.table))})
+
+
+def _begun(frame: Any, name: str) -> tuple[pl.DataFrame, Schema]:
+    """The frame of the first table, and the schema without its rules."""
+    if isinstance(frame, Mapping):
+        from proband.schema.links import linked
+
+        frames = {str(table): to_polars(one) for table, one in frame.items()}
+        schema = linked(frames)
+        return frames[schema.table.name], schema
+    raw = to_polars(frame)
+    return raw, base(raw, name)
 
 
 def _parsed(raw: pl.DataFrame, table: Table) -> pl.DataFrame:
@@ -49,7 +63,7 @@ def _parsed(raw: pl.DataFrame, table: Table) -> pl.DataFrame:
     )
 
 
-def _base(frame: pl.DataFrame, name: str) -> Schema:
+def base(frame: pl.DataFrame, name: str) -> Schema:
     """The certain reading of every column, and the proposals; no rules yet."""
     if frame.width == 0 or frame.height < 2:
         rows = f"{frame.height} row{'s' * (frame.height != 1)} and {frame.width} column{'s' * (frame.width != 1)}"

@@ -202,6 +202,11 @@ class Table(_Frozen):
     def __contains__(self, name: object) -> bool:
         return any(column.name == name for column in self.columns)
 
+    @property
+    def alone(self) -> Table:
+        """This table as one that hangs on no other."""
+        return self.model_copy(update={"parent": None, "on": None, "links": ()})
+
 
 class Proposal(_Frozen):
     """A change that the guess proposes and a person decides: in the file, set `accept = true` or delete it.
@@ -226,8 +231,9 @@ class Problem(_Frozen):
 
 
 class Schema(_Frozen):
-    """Tables, and the rules that hold in every row. Immutable; `hash` names it.
+    """Tables, and the rules that hold in every row of the first. Immutable; `hash` names it.
 
+    codes    tables beside these that hold no patient: what a code means, who works there. They are not read, and stay as they are
     public   a person's word that levels, formats, bounds and rules follow from code lists, forms or protocols and from no patient;
              differential privacy needs it, since the schema leaves with the table
     """
@@ -235,6 +241,7 @@ class Schema(_Frozen):
     proband_schema: Literal[1] = 1
     public: bool = False
     tables: tuple[Table, ...]
+    codes: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     proposals: tuple[Proposal, ...] = ()
 
@@ -259,10 +266,13 @@ class Schema(_Frozen):
             for link in table.links:
                 if link.table not in known or known[link.table].key is None:
                     raise ValueError(f"table {table.name!r}: column {link.column!r} points at {link.table!r}, which is no table with a key")
+        for name in self.codes:
+            if name in known:
+                raise ValueError(f"table {name!r} is declared as a table of patients and among `codes`; delete one")
         for rule in self.rules:
             sql.check(rule.sql, self.table)
         for proposal in self.proposals:
-            self.table[proposal.column]
+            self[proposal.table][proposal.column]
         return self
 
     @property
@@ -282,14 +292,18 @@ class Schema(_Frozen):
         raise InputError(f"Table {name!r} is not in the schema. It has: {', '.join(table.name for table in self.tables)}.")
 
     def check(self, cohort: Any) -> list[Problem]:
-        """What a person should look at in a cohort under this schema: broken rules, exact duplicates, constant or empty columns."""
+        """What a person should look at in a cohort under this schema: broken rules, exact duplicates, constant or empty columns, and
+        among linked tables rows without an owner, links that lead nowhere, events outside their stay and time that runs backwards."""
         from proband.schema.problems import problems
 
         return problems(cohort, self)
 
     @staticmethod
     def guess(frame: Any, *, name: str = "patients") -> Schema:
-        """A schema for `frame` (polars, pandas or arrow), for a person to review; what is doubtful becomes a proposal."""
+        """A schema for `frame` (polars, pandas or arrow), for a person to review; what is doubtful becomes a proposal.
+
+        For several linked tables give a mapping of frames by name: see `proband.schema.links`.
+        """
         from proband.schema.guess import guess
 
         return guess(frame, name=name)
@@ -303,12 +317,11 @@ class Schema(_Frozen):
         return self._apply(self.proposals)
 
     def _apply(self, proposals: Sequence[Proposal]) -> Schema:
-        columns = {column.name: column.model_dump() for column in self.table.columns}
+        tables = [table.model_dump() for table in self.tables]
+        columns = {(table["name"], column["name"]): column for table in tables for column in table["columns"]}
         for proposal in proposals:
             if proposal.accept:
-                columns[proposal.column] |= _without_leftovers(proposal.change)
-        tables = [table.model_dump() for table in self.tables]
-        tables[0]["columns"] = list(columns.values())
+                columns[proposal.table, proposal.column].update(_without_leftovers(proposal.change))
         rest = [p for p in proposals if not p.accept]
         return validated(self.model_dump() | {"tables": tables, "proposals": [p.model_dump() for p in rest]}, "schema")
 

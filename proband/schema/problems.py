@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
+
 from proband.schema import rules
-from proband.schema.model import Problem, Schema
+from proband.schema.integrity import strays, unowned
+from proband.schema.model import Problem, Schema, Table
 
 
 def problems(cohort: Any, schema: Schema) -> list[Problem]:
-    """Broken rules, patients whose rows are all alike, columns that are constant or empty, levels that nobody has.
+    """Broken rules, patients whose rows are all alike, columns that are constant or empty, levels that nobody has, and among
+    linked tables what `proband.schema.integrity` finds.
 
     `cohort` is a Cohort; `schema` usually its own.
     """
@@ -20,20 +24,32 @@ def problems(cohort: Any, schema: Schema) -> list[Problem]:
         if broken:
             message = f"Rule {rule.sql!r} is broken. Correct the rows, or delete the rule."
             found.append(Problem(table=table.name, column=None, rows=broken, message=message))
+    frames = {table.name: rows for table, rows in cohort.tables}
+    for table in schema.tables:
+        found += _columns(table, frames[table.name])
+    found += _duplicates(cohort, schema)
+    return found + unowned(schema, frames) + strays(schema, frames)
+
+
+def _columns(table: Table, frame: pl.DataFrame) -> list[Problem]:
+    """Columns that are empty or constant, or have a level for nearly every row."""
+    of = f" of table {table.name!r}" if table.parent else ""
+    found = []
     for column in table.columns:
         present = frame[column.name].drop_nulls()
         if present.is_empty():
-            message = f"Column {column.name!r} is missing in every row; nothing can be learned from it. Drop it, or bring its values."
+            message = f"Column {column.name!r}{of} is missing in every row; nothing can be learned from it. Drop it, or bring its values."
             found.append(Problem(table=table.name, column=column.name, rows=frame.height, message=message))
         elif column.kind != "identifier" and frame.height > 1 and len(present) == frame.height and present.n_unique() == 1:
-            message = f"Column {column.name!r} has the same value in every row; it tells patients apart in nothing."
+            message = f"Column {column.name!r}{of} has the same value in every row; it tells patients apart in nothing."
             found.append(Problem(table=table.name, column=column.name, rows=frame.height, message=message))
         elif column.discrete and column.kind != "boolean" and len(present) >= 20 and present.n_unique() > 0.5 * len(present):
             message = (
-                f"Column {column.name!r} has nearly a level per row, which names patients. Code it coarsely, or declare it an identifier."
+                f"Column {column.name!r}{of} has nearly a level per row, which names patients. "
+                "Code it coarsely, or declare it an identifier."
             )
             found.append(Problem(table=table.name, column=column.name, rows=len(present), message=message))
-    return found + _duplicates(cohort, schema)
+    return found
 
 
 def _duplicates(cohort: Any, schema: Schema) -> list[Problem]:

@@ -123,7 +123,8 @@ def spell(column: Column, series: pl.Series) -> pl.Series:
         words = column.spelling or ("false", "true")
         spelled = series.replace_strict({False: words[0], True: words[1]}, return_dtype=pl.String)
     elif column.kind in ("date", "datetime", "time") and not target.is_temporal():
-        spelled = series.dt.to_string(column.layout or "iso")
+        offset = (column.layout or "").endswith("z")  # "%z": what was read with an offset is kept, and written, in UTC
+        spelled = (series.dt.replace_time_zone("UTC") if offset else series).dt.to_string(column.layout or "iso")
     else:
         spelled = series
     if spelled.dtype == pl.String and target.is_numeric() and column.unit_in_cell is None:
@@ -294,6 +295,8 @@ def _parse_time(column: Column, raw: pl.Series) -> pl.Series:
     text = _without_declared(column, canonical(raw), pl.Series([], dtype=pl.Boolean))[0].str.strip_chars()
     layout = column.layout or {"date": "%Y-%m-%d", "datetime": "%Y-%m-%dT%H:%M:%S%.f", "time": "%H:%M:%S"}[column.kind]
     times = text.str.strptime(column.dtype, layout, strict=False)
+    if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone:  # each with an offset of its own: the instants are kept
+        times = times.dt.replace_time_zone(None)
     _refuse(
         column,
         raw,

@@ -29,6 +29,7 @@ _STAMPS = [
     *(f"{date}{gap}{time}" for date in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%-m/%-d/%Y") for gap in " T" for time in _TIMES),
     "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.3f", "%Y-%m-%dT%H:%M:%S%.3f", "%Y-%m-%d %H:%M:%S%.6f",
     "%Y-%m-%dT%H:%M:%S%.6f",
+    *(f"%Y-%m-%d{gap}%H:%M:%S{part}{offset}" for gap in "T " for part in ("", "%.f") for offset in ("%:z", "%z")),
 ]  # fmt: skip
 _LAYOUTS: tuple[tuple[Literal["date", "datetime", "time"], Any, list[str]], ...] = (
     ("date", pl.Date, _DATES),
@@ -79,7 +80,7 @@ def is_number(levels: pl.Series) -> pl.Series:
 def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str] | None:
     """("date" | "datetime" | "time", strptime layout) when all levels are such; of two that fit, the one that writes them back alike."""
     few = levels.head(50)
-    if not few.str.contains(r"^\d[-\d/.:TZ a-zA-Z]{3,30}$").all():
+    if not few.str.contains(r"^\d[-+\d/.:TZ a-zA-Z]{3,34}$").all():
         return None
     fitting: list[tuple[Literal["date", "datetime", "time"], str]] = []
     for kind, dtype, layouts in _LAYOUTS:
@@ -89,7 +90,7 @@ def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str]
             times = levels.str.strptime(dtype, candidate, strict=False)
             if times.null_count():
                 continue
-            if kind != "time" and not times.dt.year().is_between(1850, 2150).all():
+            if kind != "time" and not times.dt.year().is_between(1800, 2250).all():
                 continue
             if (times.dt.to_string(candidate) == levels).all():
                 return kind, candidate
@@ -99,8 +100,8 @@ def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str]
 
 def ranked(levels: pl.Series) -> list[str] | None:
     """The levels in rank order when they are grades (mild, severe), stages (II, IIIa) or ranges ("under $11k", "50-60", ">75")."""
-    found = levels.to_list()
-    if len(found) < 3:
+    found = sorted(levels.to_list())
+    if len(found) < 3 or is_number(levels).all():  # "001", "014": numbers that are no measurements are names
         return None
     plain = {level: level.strip().lower().removeprefix("stage ").removeprefix("grade ") for level in found}
     for scale in _SCALES:

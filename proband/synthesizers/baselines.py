@@ -12,9 +12,11 @@ from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import Codes, TableEncoder
 from proband.encode.admissible import constraints
+from proband.encode.frames import from_arrays, to_arrays
 from proband.errors import InputError
 from proband.schema import Schema
-from proband.synthesizer import Model, OnStep, restore, write_model
+from proband.synthesizer import Model, OnStep, restore, under, write_model
+from proband.synthesizers.copies import copied
 from proband.synthesizers.drawing import counted, draw, marked
 
 _WARNING = "This holds the rows of real patients. It is a yardstick for privacy checks: never release it, nor what it samples."
@@ -78,8 +80,9 @@ class IndependentColumns:
 class Bootstrap:
     """COPIES REAL PATIENTS: training rows drawn with replacement, under fresh identifiers. The leak that every privacy check must catch.
 
-    Never release what it makes. Fitted or saved, it holds every training row, and its model folder and the mark of its
-    patients say so. Rows that break a rule are left out; `where` chooses among the others.
+    A patient of linked tables comes with all rows in all of them, keys and links anew and intact. Never release what it makes. Fitted
+    or saved, it holds every training row, and its model folder and the mark of its patients say so. Rows of the first table that
+    break a rule are left out; `where` chooses among the others.
 
     >>> copies = Bootstrap().fit(cohort, seed=1).sample(1000, seed=2)  # doctest: +SKIP
     """
@@ -89,16 +92,19 @@ class Bootstrap:
     def __init__(self) -> None:
         self._encoder: TableEncoder | None = None
         self._codes = Codes(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
+        self._linked: Cohort | None = None  # the training patients of linked tables, row by row as in the codes
         self._on_synthetic = False
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Keep the training rows; `seed` changes nothing."""
-        encoder = TableEncoder.fit(cohort, held_by=1)  # every value as it is: this is the leak
+        first = Cohort(_first(cohort.schema), cohort.frame, cohort.mark) if cohort.linked else cohort
+        encoder = TableEncoder.fit(first, held_by=1)  # every value as it is: this is the leak
         codes = encoder.encode(cohort.frame)
         sound = _satisfied(encoder, codes, None)
         if not sound.any():
             raise InputError("Every row breaks a rule of the schema, so there is no patient to copy. Mend or delete the rules.")
         self._encoder, self._codes, self._on_synthetic = encoder, _rows(codes, np.flatnonzero(sound)), cohort.mark is not None
+        self._linked = cohort.take(cohort.patients.filter(pl.Series(sound))) if cohort.linked else None
         if on_step is not None:
             on_step(1, 1, "fit", {})
         return self
@@ -110,14 +116,26 @@ class Bootstrap:
         if not len(allowed) and n:
             raise InputError(f"No training patient satisfies {where!r}, and this synthesizer only copies. Widen the condition.")
         rng = seeds.generator(seed, self.name, "sample")
-        frame = encoder.decode(_rows(self._codes, rng.choice(allowed, n) if n else np.zeros(0, int)))
-        return marked(frame, encoder.schema, self.name, seed, where=where, on_synthetic=self._on_synthetic, more={"warning": _WARNING})
+        drawn = rng.choice(allowed, n) if n else np.zeros(0, int)
+        schema, linked = encoder.schema, dict[str, pl.DataFrame]()
+        if self._linked is None:
+            frame = encoder.decode(_rows(self._codes, drawn))
+        else:
+            schema, linked = self._linked.schema, copied(self._linked, drawn)
+            frame = linked.pop(schema.table.name)
+        more = {"warning": _WARNING}
+        return marked(frame, schema, self.name, seed, where=where, on_synthetic=self._on_synthetic, more=more, linked=linked)
 
     def save(self, path: str | Path) -> None:
         """Write a model folder, WITH EVERY TRAINING ROW in it."""
         plain, arrays = self._fitted().state()
         config = _config(self._fitted(), plain, self._on_synthetic) | {"warning": _WARNING}
-        write_model(path, self.name, config, arrays | {"tokens": self._codes.tokens, "offsets": self._codes.offsets})
+        arrays |= {"tokens": self._codes.tokens, "offsets": self._codes.offsets}
+        if self._linked is not None:
+            config["linked"] = self._linked.schema.model_dump(mode="json")
+            for at, (_, frame) in enumerate(self._linked.tables):
+                arrays |= {f"table{at}.{key}": array for key, array in to_arrays(frame).items()}
+        write_model(path, self.name, config, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -138,12 +156,27 @@ class Bootstrap:
             or (made._codes.tokens >= levels).any()
         ):
             raise ValueError("the rows do not fit the encoder")
+        if "linked" in model.config:
+            made._linked = _linked(Schema.model_validate(model.config["linked"]), model.arrays)
+            if _first(made._linked.schema) != made._encoder.schema or made._linked.frame.height != len(made._codes):
+                raise ValueError("the linked tables do not fit the encoder")
         return made
 
     def _fitted(self) -> TableEncoder:
         if self._encoder is None:
             raise InputError("This Bootstrap has not been fitted. Call fit(cohort, seed=...) or load(path) first.")
         return self._encoder
+
+
+def _first(schema: Schema) -> Schema:
+    """The first table's part of a schema of linked tables."""
+    return schema.model_copy(update={"tables": (schema.table.alone,), "codes": (), "proposals": ()})
+
+
+def _linked(schema: Schema, arrays: dict[str, np.ndarray]) -> Cohort:
+    parts = [under(f"table{at}.", arrays) for at in range(len(schema.tables))]
+    frames = {table.name: from_arrays(part, table) for table, part in zip(schema.tables, parts, strict=True)}
+    return Cohort(schema, frames.pop(schema.table.name), None, frames)
 
 
 def _config(encoder: TableEncoder, plain: dict[str, Any], on_synthetic: bool) -> dict[str, Any]:

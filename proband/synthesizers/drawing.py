@@ -147,6 +147,7 @@ def marked(
     where: str | None,
     on_synthetic: bool = False,
     more: Mapping[str, str] | None = None,
+    linked: Mapping[str, pl.DataFrame] | None = None,
 ) -> Cohort:
     """Synthetic patients with the mark of what made them, the condition they satisfy, and whether it learned from synthetic ones."""
     from proband import __version__
@@ -156,7 +157,7 @@ def marked(
         **({"trained_on": "synthetic patients"} if on_synthetic else {}),
         **(more or {}),
     }
-    return Cohort(schema, frame, Mark(synthesizer, __version__, int(seed), schema.hash, details))
+    return Cohort(schema, frame, Mark(synthesizer, __version__, int(seed), schema.hash, details), linked or {})
 
 
 def _closing(found: list[Constraint], encoder: TableEncoder, order: Sequence[int]) -> dict[int, list[Constraint]]:

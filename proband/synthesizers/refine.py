@@ -69,7 +69,7 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
 
     InputError when a column is missing, a level is unknown, or there are fewer rows than `n`.
     """
-    schema = train.schema
+    schema = train.one_table("refine").schema
     frame, source = _given(synthetic, schema)
     drawn = [c for c in schema.table.columns if c.kind not in ("identifier", "text")]
     if missing := [c.name for c in drawn if c.name not in frame.columns]:

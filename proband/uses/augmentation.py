@@ -76,6 +76,7 @@ def augment(
     >>> augment(train, model, where="died = 1", prevalence=0.5, seed=1).prevalence  # doctest: +SKIP
     (0.152, 0.5)
     """
+    train.one_table("augment")
     if train.mark is not None:
         raise InputError("The training patients carry the mark of synthetic ones. Give the real ones that the synthesizer learned from.")
     if (prevalence is None) == (n is None):

@@ -98,7 +98,7 @@ def fit_labeller(train: Cohort, target: str, *, seed: int = 0, on_step: OnStep |
     """
     if train.mark is not None:
         raise InputError("These patients carry the mark of synthetic ones; labels are learned from real ones. Give the training patients.")
-    column = train.schema.table[target]
+    column = train.one_table("label").schema.table[target]
     if not column.discrete:
         raise InputError(
             f"Column {target!r} is {column.kind}, and labels are levels. Declare it a category, ordinal or boolean in the schema."

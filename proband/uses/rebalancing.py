@@ -284,6 +284,7 @@ def _check(train: Cohort, holdout: Cohort, target: str, where: str) -> None:
     if train.schema != holdout.schema:
         raise InputError("Training and held-out patients have different schemas. Read both with one schema.")
     for name, part in (("training", train), ("held-out", holdout)):
+        part.one_table("evaluate_augmentation")
         if part.mark is not None:
             raise InputError(f"The {name} patients carry the mark of synthetic ones. Only real patients can judge: give those.")
         for condition in {target, where}:

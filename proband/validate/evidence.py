@@ -42,6 +42,9 @@ def gather(
     """
     notes: dict[str, Any] = {}
     given = {"train": train, "holdout": holdout} | ({} if reference is None else {"reference": reference})
+    for data in (*given.values(), synthetic):
+        if isinstance(data, Cohort):
+            data.one_table("validate")
     if schema is None and isinstance(train, Cohort):
         schema = train.schema
     frames = {name: data if isinstance(data, Cohort) else _raw(data, schema) for name, data in given.items()}

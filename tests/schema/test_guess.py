@@ -12,6 +12,7 @@ import pytest
 from proband.errors import InputError
 from proband.records import read
 from proband.schema import Column, Proposal, Schema
+from proband.schema.guess import describe
 
 RNG = np.random.default_rng(0)
 
@@ -321,3 +322,9 @@ def test_problems_name_constant_duplicate_and_unruly_rows() -> None:
     ruled = cohort.schema.model_validate(cohort.schema.model_dump() | {"rules": [{"sql": "age >= 25"}]})
     broken = [problem for problem in ruled.check(cohort) if "age >= 25" in problem.message]
     assert [problem.rows for problem in broken] == [5]
+
+
+def test_codes_with_leading_zeros_are_no_grades() -> None:
+    codes = pl.Series("drg_code", ["014", "0014", "552", "001"] * 30)
+    found = describe("drg_code", codes)
+    assert (found.kind, found.categories) == ("category", ("001", "0014", "014", "552"))

@@ -7,6 +7,7 @@ import pytest
 
 from proband.errors import InputError
 from proband.schema import Column, Grid
+from proband.schema.guess import describe
 from proband.schema.values import parse, spell
 
 ROUND_TRIPS = {
@@ -125,3 +126,35 @@ def test_an_unknown_stored_type_is_named() -> None:
 def test_identifiers_that_are_no_numbers_keep_their_spelling() -> None:
     column = Column(name="id", kind="identifier", stored="Int64")
     assert spell(column, pl.Series(["S1", "S2"])).to_list() == ["S1", "S2"]
+
+
+def test_times_with_offsets_are_kept_in_utc() -> None:
+    """Summer and winter time of one clinic: the instants are kept, in UTC, and so they are written back."""
+    raw = pl.Series("x", ["2020-01-01T10:00:00+01:00", "2020-07-01T10:00:00+02:00", None])
+    column = describe("x", raw)
+    assert (column.kind, column.layout) == ("datetime", "%Y-%m-%dT%H:%M:%S%:z")
+    read = parse(column, raw)
+    assert read.to_list() == [datetime(2020, 1, 1, 9), datetime(2020, 7, 1, 8), None] and read.dtype == pl.Datetime("us")
+    assert spell(column, read).to_list() == ["2020-01-01T09:00:00+00:00", "2020-07-01T08:00:00+00:00", None]
+    assert parse(column, spell(column, read)).equals(read)
+    with pytest.raises(InputError, match=r"row 2: '2020-07-01T10:00:00' is not a datetime written as %Y-%m-%dT%H:%M:%S%:z"):
+        parse(column, pl.Series("x", ["2020-01-01T10:00:00+01:00", "2020-07-01T10:00:00"]))
+
+
+def test_two_columns_of_two_time_zones_become_comparable() -> None:
+    berlin, tokyo = (
+        pl.Series("x", [datetime(2020, 1, 1, hour)]).dt.replace_time_zone(zone) for hour, zone in ((1, "Europe/Berlin"), (9, "Asia/Tokyo"))
+    )
+    for raw in (berlin, tokyo):
+        column = describe("x", raw)
+        assert parse(column, raw).to_list() == [datetime(2020, 1, 1)]
+        assert spell(column, parse(column, raw)).equals(raw)
+
+
+@pytest.mark.parametrize("text", ["1844-07-18", "1899-12-31", "2202-02-28"])
+def test_dates_far_from_today_are_dates(text: str) -> None:
+    """Births before 1900, and years moved beyond 2150 to hide them."""
+    raw = pl.Series("x", [text, "2001-01-01"])
+    column = describe("x", raw)
+    assert column.kind == "date" and spell(column, parse(column, raw)).equals(raw)
+    assert describe("x", pl.Series(["0020-01-01", "2001-01-01"])).kind == "category"  # 20 AD is a misread year
