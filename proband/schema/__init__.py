@@ -1,5 +1,5 @@
 """What a patient record looks like."""
 
-from proband.schema.model import Column, Grid, Problem, Proposal, Rule, Schema, Table
+from proband.schema.model import Column, Grid, Link, Problem, Proposal, Rule, Schema, Table
 
-__all__ = ["Column", "Grid", "Problem", "Proposal", "Rule", "Schema", "Table"]
+__all__ = ["Column", "Grid", "Link", "Problem", "Proposal", "Rule", "Schema", "Table"]

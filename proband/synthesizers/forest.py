@@ -162,6 +162,10 @@ class SequentialForest:
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds what leaves count and the sorted distinct values of numbers: guard it as you guard the data."""
+        write_model(path, self.name, *self.state())
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Plain data and arrays of the fitted forest, as a model folder holds them."""
         encoder = self._fitted()
         plain, arrays = encoder.state()
         for field, forest in self._forests.items():
@@ -171,15 +175,16 @@ class SequentialForest:
             "schema": encoder.schema.model_dump(mode="json"), "encoder": plain, "order": self._order, "forests": sorted(self._forests),
             "trees": self.trees, "leaf_patients": self.leaf_patients, "on_synthetic": self._on_synthetic,
         }  # fmt: skip
-        write_model(path, self.name, config, arrays)
+        return config, arrays
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder written by `save`; raises InputError when it cannot be trusted."""
-        return restore(path, cls.name, cls._rebuilt)
+        return restore(path, cls.name, cls.rebuilt)
 
     @classmethod
-    def _rebuilt(cls, model: Model) -> Self:
+    def rebuilt(cls, model: Model) -> Self:
+        """The inverse of `state`. ValueError or KeyError when the parts do not fit together."""
         config, arrays = model.config, model.arrays
         made = cls(trees=config["trees"], leaf_patients=config["leaf_patients"])
         made._encoder = TableEncoder.restored(Schema.model_validate(config["schema"]), config["encoder"], arrays)
@@ -194,6 +199,16 @@ class SequentialForest:
             made._forests[field] = Forest(**parts)
             made._forests[field].check(fields, field)
         return made
+
+    @property
+    def schema(self) -> Schema:
+        """Of the patients that it learned from."""
+        return self._fitted().schema
+
+    @property
+    def prefix(self) -> str:
+        """How the identifiers of its patients begin."""
+        return self._fitted().prefix
 
     def _fitted(self) -> TableEncoder:
         if self._encoder is None:

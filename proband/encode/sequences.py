@@ -1,0 +1,195 @@
+"""Rows of a linked table as steps in time, and back: a step is all that one patient has at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from proband.cohort import Cohort
+from proband.encode.numbers import from_numbers, physical_bounds, to_numbers
+from proband.encode.tables import Codes, TableEncoder
+from proband.errors import InputError
+from proband.schema import Column, Schema, Table
+
+#: Variables of one table: what is measured at a step is told one by one.
+MOST_VARIABLES = 200
+_OWNER, _GAP = "(owner)", "(gap)"
+_MICROSECONDS = 1e6
+
+
+class Steps(NamedTuple):
+    """Steps by owner and time: whose each is (steps,), from 0 on; tokens (steps, 1 + variables), the gap first; clock (steps,)."""
+
+    owner: np.ndarray
+    tokens: np.ndarray
+    clock: np.ndarray
+
+    def take(self, owners: np.ndarray) -> Steps:
+        """The steps of these owners, ascending, who are numbered anew."""
+        rows = np.isin(self.owner, owners)
+        return Steps(np.searchsorted(owners, self.owner[rows]), self.tokens[rows], self.clock[rows])
+
+
+@dataclass(frozen=True)
+class StepEncoder:
+    """Rows of one linked table as steps, and back.
+
+    A step has the gap to the one before and a value, or none, of every variable: of each level of the code where the table has
+    `measures`, else of each column. Two rows of one owner, time and code make two steps, with gap 0 between them. Values keep
+    their atoms, grids and bounds as in any table (`TableEncoder`). The clock runs in `unit` (numbers 1, days, minutes or seconds)
+    from the owner's origin: 0 for numbers, for dates and date-times a column of the parent, else the owner's first row.
+    """
+
+    table: Table
+    encoder: TableEncoder
+    unit: float
+
+    @staticmethod
+    def fit(table: Table, frame: pl.DataFrame, owners: pl.Series, patients: np.ndarray, origins: np.ndarray) -> StepEncoder:
+        """Learn from all rows of a table. `owners` are the parent's keys in order, (parents,); `patients` whose each of them is;
+        `origins` where their clocks begin, in the units of `to_numbers`."""
+        time = time_of(table)
+        if frame[time.name].null_count():
+            raise InputError(
+                f"Table {table.name!r}, column {time.name!r}: {frame[time.name].null_count()} rows have no time, so that nobody can say "
+                "what came before them. Fill them, or put what has no time into the parent's table."
+            )
+        values = to_numbers(frame[time.name])
+        unit = {"date": 1.0, "datetime": 60 * _MICROSECONDS}.get(time.kind, 1.0)
+        if time.kind == "datetime" and len(values) and (values % unit).any():
+            unit = _MICROSECONDS
+        whole = bool(np.all(values % unit == 0)) and (time.kind != "number")
+        gap = Column(name=_GAP, kind="integer" if whole else "number", grid=None if whole else time.grid)
+        variables = _variables(table, frame)
+        if len(variables) > MOST_VARIABLES:
+            raise InputError(
+                f"Table {table.name!r} measures {len(variables)} variables; {MOST_VARIABLES} can be told together. Keep those that matter, "
+                "or put rare ones together under one code."
+            )
+        schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), gap, *variables)),))
+        blank = StepEncoder(table, TableEncoder(schema, (), (), {}, (), ""), unit)
+        wide, owner, _ = blank.wide(frame, owners, origins)
+        names = pl.Series(_OWNER, patients[owner].astype(str), dtype=pl.String)
+        endings = pl.DataFrame({_OWNER: pl.Series([str(p) for p in patients], dtype=pl.String)})
+        wide = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
+        return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit)
+
+    @cached_property
+    def variables(self) -> tuple[Column, ...]:
+        return self.encoder.schema.table.columns[2:]
+
+    def wide(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
+        """One row a step, with the encoder's columns; whose each step is, and its clock."""
+        table = self.table
+        clock, owner = self.clock(frame, owners, origins)
+        rows = frame.with_columns(pl.Series("__owner", owner), pl.Series("__clock", clock))
+        rows = rows.sort("__owner", "__clock", *table.order[1:], maintain_order=True)
+        same = ["__owner", "__clock", *table.measures[:1]] if table.measures else ["__owner", "__clock"]
+        rows = rows.with_columns(__again=pl.int_range(pl.len()).over(same))
+        index = ["__owner", "__clock", "__again"]
+        if table.measures:
+            code, value = table.measures
+            rows = rows.filter(pl.col(value).is_not_null())
+            known = [column.name for column in self.variables]
+            steps = rows.select(*index, code, value).pivot(code, index=index, values=value, aggregate_function="first")
+            absent = [pl.lit(None, pl.Float64).alias(name) for name in known if name not in steps.columns]
+            steps = steps.with_columns(absent).select(*index, *known).sort(index)
+            steps = steps.with_columns(_typed(steps[column.name], column) for column in self.variables)
+        else:
+            steps = rows.select(*index, *(column.name for column in self.variables)).sort(index)
+        owner, clock = steps["__owner"].to_numpy(), steps["__clock"].to_numpy()
+        first = np.append(True, np.diff(owner) != 0)[: len(owner)]
+        gaps = np.where(first, clock, np.diff(clock, prepend=0.0))
+        gap = from_numbers(gaps, self.encoder.schema.table[_GAP]).alias(_GAP)
+        steps = steps.with_columns(gap, pl.Series(_OWNER, owner.astype(str), dtype=pl.String))
+        return steps.select(column.name for column in self.encoder.schema.table.columns), owner, clock
+
+    def clock(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(rows,) each: the time of every row since its owner's origin, and whose it is."""
+        assert self.table.on is not None
+        places = pl.DataFrame({"key": owners, "__at": np.arange(len(owners))})
+        owner = frame.select(key=self.table.on).join(places, on="key", how="left", maintain_order="left")["__at"]
+        if owner.null_count():
+            raise InputError(f"Table {self.table.name!r}: {owner.null_count()} rows have no parent in {self.table.parent!r}. Delete them.")
+        at = owner.to_numpy()
+        return (to_numbers(frame[time_of(self.table).name]) - origins[at]) / self.unit, at
+
+    def encode(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> Steps:
+        wide, owner, clock = self.wide(frame, owners, origins)
+        return Steps(owner, self.encoder.encode(wide).tokens, clock)
+
+    def waits(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(steps,) gaps in the clock's units from the gap's tokens, each drawn within its token's range."""
+        offsets = np.where(self.encoder.bins(0)[tokens], rng.random(len(tokens)), 0.5).astype(np.float32)
+        return np.nan_to_num(to_numbers(self.encoder.frame([_GAP], lambda _: (tokens, offsets), len(tokens))[_GAP]))
+
+    def decode(self, steps: Steps, owners: pl.Series, origins: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+        """The columns `on`, time and what is told, of the rows that the steps say, by owner and time."""
+        table, tokens = self.table, steps.tokens.astype(np.int32)
+        within = np.stack([self.encoder.bins(field)[tokens[:, field]] for field in range(tokens.shape[1])], axis=1)
+        offsets = np.where(within, rng.random(tokens.shape), 0.5).astype(np.float32)
+        made = self.encoder.decode(Codes(tokens, offsets))
+        time = time_of(table)
+        low, high = physical_bounds(time)
+        times = np.clip(steps.clock * self.unit + origins[steps.owner], low, high)
+        key = owners.gather(steps.owner).alias(table.on or "")
+        found = made.drop(_OWNER, _GAP).insert_column(0, key).insert_column(1, from_numbers(times, time).alias(time.name))
+        if not table.measures:
+            return found
+        code, value = table.measures
+        index = [table.on or "", time.name]
+        long = found.with_columns(pl.col(column.name).cast(pl.Float64) for column in self.variables).with_row_index("__step")
+        long = long.unpivot(index=["__step", *index], variable_name=code, value_name=value).drop_nulls(value)
+        order = {column.name: at for at, column in enumerate(self.variables)}
+        turn = long[code].replace_strict(list(order), list(order.values()), return_dtype=pl.Int64)
+        long = long.with_columns(__turn=turn).sort("__step", "__turn")
+        return long.select(*index, code, pl.col(value).cast(table[value].dtype))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        plain, arrays = self.encoder.state()
+        return {"encoder": plain, "schema": self.encoder.schema.model_dump(mode="json"), "unit": self.unit}, arrays
+
+    @staticmethod
+    def restored(table: Table, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> StepEncoder:
+        """The inverse of `state`. ValueError or KeyError when the parts do not fit together."""
+        schema = Schema.model_validate(config["schema"])
+        return StepEncoder(table, TableEncoder.restored(schema, config["encoder"], arrays), float(config["unit"]))
+
+
+def time_of(table: Table) -> Column:
+    """The column along which the rows of an owner run. InputError when there is none, or no time runs in it."""
+    if not table.order:
+        raise InputError(f"Table {table.name!r} says nothing of time: declare order = [COLUMN], the column along which its rows run.")
+    time = table[table.order[0]]
+    if not time.numeric or time.kind == "time":
+        raise InputError(f"Table {table.name!r}: order column {time.name!r} is a {time.kind}; time runs in numbers, dates or datetimes.")
+    return time
+
+
+def _variables(table: Table, frame: pl.DataFrame) -> tuple[Column, ...]:
+    """What is told of a step. Codes without a declared variable are numbers on the grid that their own values show."""
+    if table.measures:
+        code, value = table.measures
+        declared = {column.name: column for column in table.variables}
+        seen = [str(name) for name in frame[code].drop_nulls().unique().sort().to_list()]
+        unknown = [name for name in seen if name not in declared] if declared else []
+        if unknown:
+            raise InputError(
+                f"Table {table.name!r}: code {unknown[0]!r} is not among the declared variables. Declare it, or drop its rows."
+            )
+        return tuple(declared.values()) or tuple(table[value].model_copy(update={"name": name, "grid": None}) for name in seen)
+    used = {table.key, table.on, *table.order[:1], *(link.column for link in table.links)}
+    return tuple(column for column in table.columns if column.name not in used and column.kind != "identifier")
+
+
+def _typed(series: pl.Series, column: Column) -> pl.Series:
+    """The values of one code in the variable's own type."""
+    if column.discrete:
+        raise InputError(
+            f"Variable {column.name!r} is a {column.kind}; the value of a code is a number. Give it levels in a column of its own."
+        )
+    return from_numbers(to_numbers(series), column).alias(column.name)

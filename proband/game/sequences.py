@@ -1,0 +1,514 @@
+"""A network that tells a history step by step: when the next step comes, what is measured then, and how much it is.
+
+A step is a set of variables measured at one time. What is measured is told before any value (Lin et al., *TimEHR*, 2024, order them so),
+and both given all that the history so far says: a recurrent state, and for each variable its last level, how long ago that was, how
+often it was measured and its mean. Plain recurrent models forget the last of these first, and it is what a patient is known by.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding, embedding_bag, layer_norm, silu
+
+from proband.game.fields import Layout
+from proband.game.layers import linear
+from proband.game.masked import NOBODY, shapes
+from proband.game.play import average, deterministic
+
+CLOCKS = 8  # numbers that say how late it is
+OWN = 5  # numbers that the past says of each variable
+STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
+WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
+
+
+class Histories(NamedTuple):
+    """Histories, padded to the longest: the last step of each ends it, with gap 0 and nothing measured.
+
+    given   (histories, fields) tokens of what is known of the patient
+    tokens  (histories, steps, 1 + variables): of the gap to the step before, then of each variable; 0: it ends, it is not measured
+    clock   (histories, steps) time since the origin, after the gap
+    length  (histories,) steps, the ending one included
+    """
+
+    given: Tensor
+    tokens: Tensor
+    clock: Tensor
+    length: Tensor
+
+    def take(self, rows: Tensor) -> Histories:
+        longest = int(self.length[rows].max())
+        return Histories(self.given[rows], self.tokens[rows, :longest], self.clock[rows, :longest], self.length[rows])
+
+
+class Past(NamedTuple):
+    """What is known of each variable, (..., variables): its last token (0: never measured), when, how often, the sum of its scores."""
+
+    last: Tensor
+    when: Tensor
+    often: Tensor
+    total: Tensor
+
+
+class Historian(nn.Module):
+    """Tells histories. `known` and `steps` are the fields of what is given and of a step (the gap first); `counts` their training tokens.
+
+    scale     the longest time that matters, in the clock's units
+    periods   times after which charts repeat themselves: the commonest gap and its multiples
+    """
+
+    log_shares: Tensor
+    score: Tensor
+
+    def __init__(
+        self,
+        known: Layout,
+        steps: Layout,
+        counts: Tensor,
+        rng: torch.Generator,
+        *,
+        scale: float,
+        periods: tuple[float, ...],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.known, self.steps, self.scale, self.periods, self.dropout = known, steps, scale, periods, dropout
+        self.variables = len(steps.levels) - 1
+        gaps = steps.levels[0]
+        own, given = shapes(steps), shapes(known)
+        self.waves, self.known_waves = own, given
+        self.read_given = _table(known.width, WIDTH, rng, 0.1)
+        self.read_given_waves = _table(given.shape[1], WIDTH, rng, 0.3)
+        names = ("now", "last")
+        self.read = nn.ParameterDict({name: _table(steps.width, WIDTH, rng, 0.05) for name in names})
+        self.read_waves = nn.ParameterDict({name: _table(own.shape[1], WIDTH, rng, 0.2) for name in names})
+        self.narrow = nn.ParameterDict({name: _table(steps.width, NARROW, rng, 0.05) for name in ("before", "own")})
+        self.narrow_waves = nn.ParameterDict({name: _table(own.shape[1], NARROW, rng, 0.2) for name in ("before", "own")})
+        self.clocks = linear(CLOCKS, WIDTH, rng)
+        self.begin = linear(WIDTH, WIDTH, rng)
+        self.cell = nn.GRU(WIDTH, WIDTH, batch_first=True)
+        with torch.no_grad():
+            for name, weight in self.cell.named_parameters():
+                weight.zero_() if "bias" in name else weight.normal_(0, WIDTH**-0.5, generator=rng)
+        self.wait = nn.ModuleList([linear(4 * WIDTH, WIDTH, rng, gain=2**0.5), linear(WIDTH, gaps, rng, gain=0.0)])
+        self.dense = linear(OWN * self.variables, WIDTH, rng)
+        self.first, self.second = linear(6 * WIDTH, 2 * WIDTH, rng, gain=2**0.5), linear(2 * WIDTH, WIDTH, rng, gain=1.0)
+        self.asked, self.asked_before = linear(WIDTH, NARROW, rng), _table(self.variables, NARROW, rng, 0.1)
+        self.asked_own = nn.Parameter(torch.zeros(self.variables, OWN))
+        self.asked_out, self.asked_bias = _table(self.variables, NARROW, rng, 0.0), nn.Parameter(torch.zeros(self.variables))
+        self.valued, self.together = linear(WIDTH, NARROW, rng), _table(self.variables, NARROW, rng, 0.1)
+        self.valued_own = nn.Parameter(torch.randn(self.variables, OWN, NARROW, generator=rng) * 0.1)
+        self.which = _table(self.variables, NARROW, rng, 0.1)
+        self.deep = nn.ModuleList([linear(NARROW, 2 * NARROW, rng, gain=2**0.5), linear(2 * NARROW, NARROW, rng, gain=0.0)])
+        self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
+        self.bias = nn.Parameter(torch.zeros(steps.width))
+        shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
+        shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
+        self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
+        with torch.no_grad():
+            here = shares_measured(counts, steps)
+            self.asked_bias.copy_(torch.log(here / (1 - here)).float())
+        self.register_buffer("score", _scores(counts, steps))
+
+    # What both training and drawing ask, for any leading shape.
+
+    def given(self, tokens: Tensor) -> Tensor:
+        """(histories, WIDTH) what is known of the patients."""
+        return embedding(tokens + self.known.starts, self.read_given + self.known_waves @ self.read_given_waves).sum(1)
+
+    def clock(self, clock: Tensor) -> Tensor:
+        """(..., CLOCKS)."""
+        late = [clock / self.scale, torch.log1p(clock.clamp(min=0) / self.scale * 1000) / 7]
+        for period in self.periods:
+            late += [torch.sin(2 * math.pi * clock / period), torch.cos(2 * math.pi * clock / period)]
+        return torch.stack(late, -1)
+
+    def of(self, past: Past, clock: Tensor) -> Tensor:
+        """(..., variables, OWN) numbers that the past says of each variable at `clock` (...)."""
+        ever = (past.last > 0).float()
+        since = torch.log1p((clock[..., None] - past.when).clamp(min=0) / self.scale * 1000) / 7
+        mean = past.total / past.often.clamp(min=1)
+        last = self.score[past.last + self.steps.starts[1:]]
+        return torch.stack([ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever], -1)
+
+    def gap_logits(self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, now: Tensor) -> Tensor:
+        """(..., gaps) when the next step comes; gap: the tokens of the last one."""
+        first, second = self.wait
+        seen = torch.cat([state, given, self.clocks(late), embedding(gap, now)], -1)
+        return second(silu(first(layer_norm(seen, seen.shape[-1:])))) + self.log_shares[: self.steps.levels[0]]
+
+    def context(
+        self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, past: Past, own: Tensor, tables: Mapping[str, Tensor]
+    ) -> Tensor:
+        """(..., WIDTH) all that is known once the next step's time is."""
+        last = _summed(past.last + self.steps.starts[1:], tables["last"])
+        seen = torch.cat([state, given, self.clocks(late), embedding(gap, tables["now"]), last, self.dense(own.flatten(-2))], -1)
+        return self.second(silu(self.first(layer_norm(seen, seen.shape[-1:]))))
+
+    def asked_logits(self, told: Tensor, own: Tensor, before: Tensor, part: slice = slice(None)) -> Tensor:
+        """(..., variables of `part`) whether each is measured. told: `asked(context)`; before: (..., variables of part, NARROW)."""
+        hidden = silu(told[..., None, :] + before)
+        return (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + (own[..., part, :] * self.asked_own[part]).sum(-1)
+
+    def value_hidden(
+        self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]
+    ) -> Tensor:
+        """(entries, NARROW). told: `valued(context)` plus what is measured with it; before: what the values told before it say."""
+        x = told + before + self.which[variable] + embedding(last + self.steps.starts[1:][variable], tables["own"])
+        x = x + torch.einsum("eo,eon->en", own, self.valued_own[variable])
+        first, second = self.deep
+        return silu(x + second(silu(first(layer_norm(x, x.shape[-1:])))))
+
+    def value_logits(self, hidden: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
+        """(entries, levels of the variable but 0)."""
+        part = self.steps.part(1 + variable)
+        part = slice(part.start + 1, part.stop)
+        return hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
+
+    def tables(self) -> dict[str, Tensor]:
+        """Level by level, what the parameters come to."""
+        found = {name: self.read[name] + self.waves @ self.read_waves[name] for name in self.read}
+        found |= {name: self.narrow[name] + self.waves @ self.narrow_waves[name] for name in self.narrow}
+        return found | {"tell": self.tell + self.waves @ self.tell_waves}
+
+
+def _table(rows: int, columns: int, rng: torch.Generator, spread: float) -> nn.Parameter:
+    return nn.Parameter(torch.randn(rows, columns, generator=rng) * spread)
+
+
+def _summed(rows: Tensor, table: Tensor) -> Tensor:
+    """(..., width): the sum of the table's rows (..., some)."""
+    return embedding_bag(rows.flatten(0, -2), table, mode="sum").unflatten(0, rows.shape[:-1])
+
+
+def shares_measured(counts: Tensor, steps: Layout) -> Tensor:
+    """(variables,) of the steps but the endings, in how many each variable is measured."""
+    parts = counts.double().split(list(steps.levels))
+    going = parts[0][1:].sum().clamp(min=1)
+    return torch.stack([part[1:].sum() / going for part in parts[1:]]).clamp(1e-4, 1 - 1e-4)
+
+
+def _scores(counts: Tensor, steps: Layout) -> Tensor:
+    """(width,) from -1 to 1 by the rank of a level among the measured; for levels without order by their place, which says little."""
+    found = []
+    for part in counts.double().split(list(steps.levels)):
+        middle = torch.cumsum(part[1:], 0) - part[1:] / 2
+        found.append(torch.cat([torch.zeros(1, dtype=torch.double), 2 * middle / part[1:].sum().clamp(min=1) - 1]))
+    return torch.cat(found).float()
+
+
+def pasts(net: Historian, tokens: Tensor, clock: Tensor) -> Past:
+    """The past of every step, (histories, steps, variables): what stood before it."""
+    values = tokens[..., 1:]
+    there = values > 0
+    steps = torch.arange(values.shape[1])[None, :, None]
+    at = torch.where(there, steps, -1).cummax(1).values
+    at = torch.cat([torch.full_like(at[:, :1], -1), at[:, :-1]], 1)
+    seen = at >= 0
+    at = at.clamp(min=0)
+    last = torch.where(seen, values.gather(1, at), 0)
+    when = torch.where(seen, clock[..., None].expand(values.shape).gather(1, at), 0.0)
+    score = net.score[values + net.steps.starts[1:]] * there
+    count, total = (torch.cumsum(x, 1) - x for x in (there.float(), score))
+    return Past(last, when, count, total)
+
+
+class Losses(NamedTuple):
+    """(histories,) minus log likelihoods of the gaps, of what is measured, and of the values."""
+
+    gaps: Tensor
+    asked: Tensor
+    values: Tensor
+
+
+def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None) -> Losses:
+    """What the network makes of whole histories. With `rng` (training) part of what it knows is dropped."""
+    tables = net.tables()
+    rows, longest = batch.tokens.shape[:2]
+    given = net.given(batch.given)
+    begin = torch.tanh(net.begin(given))
+    late = net.clock(batch.clock)
+    seen = _summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
+    states, _ = net.cell(_dropped(seen, net.dropout, rng), begin[None].contiguous())
+    states = torch.cat([begin[:, None], states[:, :-1]], 1)
+    before = torch.cat([torch.zeros_like(late[:, :1]), late[:, :-1]], 1)
+    gaps = torch.cat([torch.zeros_like(batch.tokens[:, :1, 0]), batch.tokens[:, :-1, 0]], 1)
+    real = torch.arange(longest)[None] < batch.length[:, None]
+    owner = real.nonzero()[:, 0]
+    states, given_each = _dropped(states[real], net.dropout, rng), given[owner]
+    wait = cross_entropy(
+        net.gap_logits(states, given_each, before[real], gaps[real], tables["now"]), batch.tokens[..., 0][real], reduction="none"
+    )
+    going = batch.tokens[..., 0][real] > 0  # the endings measure nothing
+    past = Past(*(part[real][going] for part in pasts(net, batch.tokens, batch.clock)))
+    tokens, clock = batch.tokens[real][going], batch.clock[real][going]
+    own = net.of(past, clock)
+    context = net.context(states[going], given_each[going], late[real][going], tokens[:, 0], past, own, tables)
+    context = _dropped(context, net.dropout, rng)
+    there = (tokens[:, 1:] > 0).float()
+    earlier = torch.ones(net.variables, net.variables).triu(1)[..., None] * net.asked_before[:, None]  # (of, to, NARROW)
+    step_before = (there @ earlier.flatten(1)).unflatten(1, (net.variables, NARROW))
+    asked = binary_cross_entropy_with_logits(net.asked_logits(net.asked(context), own, step_before), there, reduction="none").sum(1)
+    step, variable = there.nonzero().unbind(1)
+    read = embedding_bag(
+        tokens[step, 1 + variable][:, None] + net.steps.starts[1:][variable][:, None], tables["before"], mode="sum"
+    ).double()
+    until = torch.cumsum(read, 0) - read
+    first = torch.cat([torch.ones(min(1, len(step)), dtype=torch.bool), step[1:] != step[:-1]])
+    value_before = (until - until[first][torch.cumsum(first, 0) - 1]).float()
+    told = net.valued(context) + there @ net.together
+    turn = torch.argsort(variable, stable=True)  # variable by variable
+    step, variable, value_before = step[turn], variable[turn], value_before[turn]
+    hidden = net.value_hidden(told[step], own[step, variable], past.last[step, variable], variable, value_before, tables)
+    right = tokens[step, 1 + variable] - 1
+    sizes = torch.bincount(variable, minlength=net.variables).tolist()
+    parts = [
+        cross_entropy(net.value_logits(h, v, tables), r, reduction="none")
+        for v, (h, r) in enumerate(zip(hidden.split(sizes), right.split(sizes), strict=True))
+        if len(r)
+    ]
+    value = torch.cat(parts) if parts else torch.zeros(0)
+    owner_going = owner[going]
+    zero = torch.zeros(rows)
+    return Losses(zero.index_add(0, owner, wait), zero.index_add(0, owner_going, asked), zero.index_add(0, owner_going[step], value))
+
+
+class State(NamedTuple):
+    """Where histories stand: the recurrent state, the last gap's token, the time, and the past of each variable."""
+
+    hidden: Tensor
+    gap: Tensor
+    clock: Tensor
+    past: Past
+
+    def take(self, rows: Tensor) -> State:
+        return State(self.hidden[rows], self.gap[rows], self.clock[rows], Past(*(part[rows] for part in self.past)))
+
+
+@torch.no_grad()
+def started(net: Historian, so_far: Histories) -> State:
+    """The state after the steps of `so_far`, endings left out: (histories, 1, ...) of nothing but an ending is the beginning."""
+    tables = net.tables()
+    begin = torch.tanh(net.begin(net.given(so_far.given)))
+    seen = _summed(so_far.tokens + net.steps.starts, tables["now"]) + net.clocks(net.clock(so_far.clock))
+    states, _ = net.cell(seen, begin[None].contiguous())
+    rows, before = torch.arange(len(begin)), so_far.length - 2
+    past = pasts(net, so_far.tokens, so_far.clock)
+    some = before >= 0
+    at = before.clamp(min=0)
+    return State(
+        torch.where(some[:, None], states[rows, at], begin),
+        torch.where(some, so_far.tokens[rows, at, 0], 0),
+        torch.where(some, so_far.clock[rows, at], 0.0),
+        Past(*(part[rows, before + 1] for part in past)),
+    )
+
+
+@torch.no_grad()
+def draw(
+    net: Historian,
+    given: Tensor,
+    state: State,
+    wait: Callable[[Tensor], Tensor],
+    *,
+    latest: Tensor,
+    most: int,
+    blank: bool,
+    rng: torch.Generator,
+    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How histories go on: whose each step is (steps,), its tokens (steps, 1 + variables), and its time (steps,); history by history.
+
+    wait    gaps in the clock's units, from their tokens
+    latest  (histories,) the time after which nothing happens to each; most: steps, at most
+    blank   whether a step may be one at which nothing is measured
+    """
+    tables = net.tables()
+    told = net.given(given)
+    who = torch.arange(len(given))
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for step in range(most):
+        gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
+        clock = state.clock + wait(gap)
+        going = (gap > 0) & (clock <= latest[who])
+        if not going.any():
+            break
+        who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)
+        tokens = _step(net, tables, told[who], gap, clock, state, blank, rng)
+        state = _after(net, tables, tokens, clock, state)
+        found.append((who, tokens, clock))
+        if on_step is not None:
+            on_step(step + 1, most, "draw", {"going on": float(len(who))})
+    if not found:
+        return who[:0], torch.zeros(0, net.variables + 1, dtype=torch.long), torch.zeros(0)
+    whose, tokens, clock = (torch.cat(parts) for parts in zip(*found, strict=True))
+    turn = torch.argsort(whose, stable=True)
+    return whose[turn], tokens[turn], clock[turn]
+
+
+def _step(
+    net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tensor, clock: Tensor, state: State, blank: bool, rng: torch.Generator
+) -> Tensor:
+    """(histories, 1 + variables) the tokens of the step at `clock`."""
+    own = net.of(state.past, clock)
+    context = net.context(state.hidden, told, net.clock(clock), gap, state.past, own, tables)
+    there = _asked(net, net.asked(context), own, blank, rng)
+    tokens = torch.zeros(len(gap), 1 + net.variables, dtype=torch.long)
+    tokens[:, 0] = gap
+    base, before = net.valued(context) + there.float() @ net.together, torch.zeros(len(gap), NARROW)
+    for v in range(net.variables):
+        rows = there[:, v].nonzero()[:, 0]
+        if len(rows):
+            variable = torch.full_like(rows, v)
+            hidden = net.value_hidden(base[rows], own[rows, v], state.past.last[rows, v], variable, before[rows], tables)
+            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, v, tables), rng)
+            before[rows] += tables["before"][tokens[rows, 1 + v] + net.steps.starts[1 + v]]
+    return tokens
+
+
+TRIES = 8  # for a step at which something is measured
+
+
+def _asked(net: Historian, told: Tensor, own: Tensor, blank: bool, rng: torch.Generator) -> Tensor:
+    """(histories, variables) True for what is measured: never nothing, unless it may be `blank`."""
+    there = torch.zeros(len(told), net.variables, dtype=torch.bool)
+    rows = torch.arange(len(told))
+    for attempt in range(TRIES):
+        before, best = torch.zeros(len(rows), NARROW), torch.full((len(rows),), -torch.inf)
+        likeliest = torch.zeros(len(rows), dtype=torch.long)
+        for v in range(net.variables):
+            logit = net.asked_logits(told[rows], own[rows], before[:, None], slice(v, v + 1))[:, 0]
+            yes = torch.rand(len(rows), generator=rng) < torch.sigmoid(logit)
+            there[rows, v] = yes
+            before += yes[:, None] * net.asked_before[v]
+            likeliest, best = torch.where(logit > best, v, likeliest), torch.maximum(best, logit)
+        empty = ~there[rows].any(1) & (not blank)
+        if attempt == TRIES - 1:
+            there[rows[empty], likeliest[empty]] = True
+        rows = rows[empty]
+        if not len(rows):
+            break
+    return there
+
+
+def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: Tensor, state: State) -> State:
+    seen = _summed(tokens + net.steps.starts, tables["now"]) + net.clocks(net.clock(clock))
+    hidden, _ = net.cell(seen[:, None], state.hidden[None].contiguous())
+    values, past = tokens[:, 1:], state.past
+    there = values > 0
+    after = Past(
+        torch.where(there, values, past.last),
+        torch.where(there, clock[:, None], past.when),
+        past.often + there,
+        past.total + net.score[values + net.steps.starts[1:]] * there,
+    )
+    return State(hidden[:, 0], tokens[:, 0], clock, after)
+
+
+def _chosen(logits: Tensor, rng: torch.Generator) -> Tensor:
+    """(rows,) a level for each row of logits."""
+    until = torch.cumsum(torch.softmax(logits.double(), 1), 1)
+    return (until <= torch.rand(len(logits), 1, generator=rng, dtype=torch.double) * until[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+
+
+def _dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
+    if rng is None or not share:
+        return x
+    return x * (torch.rand(x.shape, generator=rng) >= share) / (1 - share)
+
+
+class Charts(NamedTuple):
+    """All histories, one below the other: what is known of each, its tokens and clock, ending included, and where each begins."""
+
+    given: Tensor
+    tokens: Tensor
+    clock: Tensor
+    starts: Tensor  # (histories + 1,)
+
+    @property
+    def length(self) -> Tensor:
+        return self.starts.diff()
+
+    def batch(self, rows: Tensor) -> int:
+        """Steps of a batch of `rows`, about."""
+        return min(STEPS, max(FEWEST_STEPS, int(self.length[rows].sum()) // 10))
+
+    def take(self, rows: Tensor) -> Histories:
+        """Those in `rows`, padded."""
+        length = self.length[rows]
+        at = self.starts[rows][:, None] + torch.minimum(torch.arange(int(length.max()))[None], length[:, None] - 1)
+        return Histories(self.given[rows].long(), self.tokens[at].long(), self.clock[at], length)
+
+
+def learn(
+    net: Historian,
+    charts: Charts,
+    own: Tensor,
+    held_out: Tensor,
+    *,
+    batches: int,
+    rng: torch.Generator,
+    rate: float = 2e-3,
+    decay: float = 0.02,
+    looks: int = 12,
+    patience: int = 3,
+    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
+) -> tuple[Historian, list[tuple[int, float]]]:
+    """Minimise minus the log likelihood per step on the histories `own`, by AdamW along a cosine.
+
+    Gives back the averaged network that told the histories `held_out` best, and (batch, its loss there) at every look.
+    """
+    averaged = copy.deepcopy(net).requires_grad_(False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
+    best, best_state, history, waited, step = math.inf, averaged.state_dict(), [], 0, 0
+    with deterministic():
+        for batch in _batches(charts, own, rng):
+            step += 1
+            pace = min(1.0, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / batches))
+            optimizer.param_groups[0]["lr"] = rate * pace
+            value = sum(part.sum() for part in losses(net, batch, rng)) / batch.length.sum()
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            average(averaged, net, min(0.995, step / (step + 10)))
+            if step == batches or step % max(1, batches // looks) == 0:
+                history.append((step, told(averaged, charts, held_out)))
+                waited += 1
+                if history[-1][1] < best:
+                    best, best_state, waited = history[-1][1], copy.deepcopy(averaged.state_dict()), 0
+            if on_step is not None:
+                on_step(step, batches, "learn", {"loss": float(value.detach())} | ({"held out": history[-1][1]} if history else {}))
+            if step >= batches or waited >= patience:
+                break
+    averaged.load_state_dict(best_state)
+    return averaged, history
+
+
+@torch.no_grad()
+def told(net: Historian, charts: Charts, rows: Tensor) -> float:
+    """Minus the log likelihood per step of the histories in `rows`."""
+    total, steps = 0.0, 0
+    for some in rows[torch.argsort(charts.length[rows])].split(64):
+        batch = charts.take(some)
+        total += float(sum(part.double().sum() for part in losses(net, batch)))
+        steps += int(batch.length.sum())
+    return total / max(steps, 1)
+
+
+def _batches(charts: Charts, rows: Tensor, rng: torch.Generator) -> Iterator[Histories]:
+    """Endless batches of histories of about one length, so that little is padded."""
+    size = charts.batch(rows)
+    while True:
+        length = charts.length[rows] * (1 + 0.1 * torch.rand(len(rows), generator=rng))
+        order = rows[torch.argsort(length)]
+        ends = torch.cumsum(charts.length[order], 0)
+        parts = order.split(torch.bincount((ends - 1) // size).tolist())
+        parts = [part for part in parts if len(part)]
+        for place in torch.randperm(len(parts), generator=rng).tolist():
+            yield charts.take(parts[place])

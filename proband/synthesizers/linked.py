@@ -1,0 +1,196 @@
+"""Linked tables while patients are made: what owns a row, when its clock begins, and keys that point at one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from proband.cohort import Cohort
+from proband.encode.numbers import from_numbers, to_numbers
+from proband.encode.sequences import time_of
+from proband.errors import InputError
+from proband.schema import Column, Rule, Schema, Table
+
+START = "(start)"  # the time at which a patient's histories begin, beside their own columns
+SURE = 20  # rows that must agree before an order of two dates is believed
+
+
+def patients(cohort: Cohort) -> pl.Series:
+    """The keys of the patients. InputError unless every one has one row of their own and linked tables."""
+    table = cohort.schema.table
+    if not cohort.schema.children:
+        raise InputError("The cohort has one table, and nobody in it a history. Use TableGAN, or declare the linked tables.")
+    keys = cohort.frame[table.key] if table.key else None
+    if keys is None or keys.null_count() or keys.n_unique() < len(keys):
+        raise InputError(f"Table {table.name!r}: its key must name every patient once; linked rows would be nobody's. Declare or mend key.")
+    return keys
+
+
+def temporal(column: Column) -> bool:
+    return column.kind in ("date", "datetime")
+
+
+def physical(series: pl.Series, column: Column, kind: str, *, end: bool = False) -> np.ndarray:
+    """Dates and date-times in the units of `kind`; a date as an end is its last moment."""
+    found, day = to_numbers(series), 86_400e6
+    if column.kind == kind:
+        return found
+    return found * day + (day - 1 if end else 0) if kind == "datetime" else np.floor(found / day)
+
+
+def rooted(cohort: Cohort) -> Cohort:
+    """The patients' own table alone; where histories run in dates, with the time at which each patient's begins."""
+    table = cohort.schema.table
+    running = [child for child in cohort.schema.children if child.parent == table.name and temporal(time_of(child))]
+    alone = cohort.schema.model_copy(update={"tables": (table,), "proposals": ()})
+    if not running:
+        return Cohort(alone, cohort.frame)
+    kind: Literal["date", "datetime"] = "datetime" if any(time_of(child).kind == "datetime" for child in running) else "date"
+    column = Column(name=START, kind=kind)
+    firsts = []
+    for child in running:
+        time, rows = time_of(child), cohort.linked[child.name]
+        times = physical(rows[time.name], time, kind)
+        firsts.append(pl.DataFrame({"key": rows[child.on or ""], "time": times}).drop_nulls().group_by("key").agg(pl.col("time").min()))
+    first = pl.concat(firsts).group_by("key").agg(pl.col("time").min())
+    begun = cohort.frame.select(key=table.key).join(first, on="key", how="left", maintain_order="left")["time"]
+    frame = cohort.frame.with_columns(from_numbers(begun.fill_null(np.nan).to_numpy(), column).alias(START))
+    ruled = list(alone.rules)
+    wider = table.model_copy(update={"columns": (*table.columns, column)})
+    for other in table.columns:
+        if temporal(other) and other.kind == kind:
+            ruled += _ordered(frame, other.name)
+    return Cohort(alone.model_copy(update={"tables": (wider,), "rules": tuple(ruled)}), frame)
+
+
+def _ordered(frame: pl.DataFrame, name: str) -> list[Rule]:
+    """Whether a date never comes after, or never before, the start of the histories."""
+    known = frame.select(name, START).drop_nulls()
+    if known.height < SURE:
+        return []
+    if bool((known[name] <= known[START]).all()):
+        return [Rule(sql=f'"{name}" <= "{START}"')]
+    return [Rule(sql=f'"{START}" <= "{name}"')] if bool((known[START] <= known[name]).all()) else []
+
+
+def context(schema: Schema, frames: Mapping[str, pl.DataFrame], name: str) -> tuple[Schema, pl.DataFrame, np.ndarray]:
+    """What is known of every row of table `name`: its own columns and those of the rows that own it; and whose it is, (rows,).
+
+    schema   the first table's may have a column more, the start
+    """
+    table, frame = schema[name], frames[name]
+    used = {table.key, table.on, *(link.column for link in table.links)}
+    own = [column for column in table.columns if column.name not in used and column.kind not in ("identifier", "text")]
+    columns = [column.model_copy(update={"name": f"{name}.{column.name}"}) for column in own]
+    told = frame.select(pl.col(column.name).alias(f"{name}.{column.name}") for column in own)
+    if table.parent is None and not own:  # nothing is known of anybody, which must be said too
+        columns, told = [Column(name="(patient)", kind="boolean")], pl.DataFrame({"(patient)": [True] * frame.height})
+    who = np.arange(frame.height)
+    if table.parent is not None:
+        above, rows, patients = context(schema, frames, table.parent)
+        keys = frames[table.parent][schema[table.parent].key or ""]
+        places = pl.DataFrame({"key": keys, "at": np.arange(len(keys))})
+        at = frame.select(key=table.on or "").join(places, on="key", how="left", maintain_order="left")["at"].to_numpy()
+        columns += above.table.columns
+        told = pl.concat([told, rows[at]], how="horizontal")
+        who = patients[at]
+    return Schema(tables=(Table(name=name, columns=tuple(columns)),)), told, who
+
+
+def origins(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table) -> np.ndarray:
+    """(rows of the parent,) where the clock of each begins, in the units of the table's time; NaN: nothing ever happens."""
+    parent, time = schema[table.parent or ""], time_of(table)
+    if not temporal(time):
+        return np.zeros(frames[parent.name].height)
+    begin = parent[START] if parent.parent is None else time_of(parent)
+    if not temporal(begin):
+        raise InputError(
+            f"Table {table.name!r} runs in dates and its parent {parent.name!r} in numbers; nobody can say when its rows begin."
+        )
+    return physical(frames[parent.name][begin.name], begin, time.kind)
+
+
+def until(context: pl.DataFrame, columns: Table, until: Iterable[str], time: Column) -> np.ndarray:
+    """(rows of the parent,) the last time that a row of the table may have, in the units of its time."""
+    found = np.full(context.height, np.inf)
+    for name in until:
+        found = np.fmin(found, physical(context[name], columns[name], time.kind, end=True))
+    return found
+
+
+def completed(
+    schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, patients: np.ndarray, rng: np.random.Generator
+) -> pl.DataFrame:
+    """`rows` with all columns of the table: keys of their own, links to rows of the same patient, and nothing in what is not told."""
+    owner = pl.DataFrame({"key": frames[table.parent or ""][schema[table.parent or ""].key or ""], "patient": patients})
+    who = rows.select(key=table.on or "").join(owner, on="key", how="left", maintain_order="left")["patient"].to_numpy()
+    found = rows
+    if table.key is not None:
+        found = found.with_columns(pl.Series(table.key, [f"{table.name}-{row}" for row in range(rows.height)], dtype=pl.String))
+    for link in table.links:
+        other = schema[link.table]
+        _, _, whose = context(schema, frames, link.table)
+        order = rng.permutation(len(whose))
+        order = order[np.argsort(whose[order], kind="stable")]
+        first, after = (np.searchsorted(whose[order], who, side=side) for side in ("left", "right"))
+        pick = first + (rng.random(len(who)) * (after - first)).astype(np.int64)
+        keys = frames[link.table][other.key or ""].gather(order).gather(np.minimum(pick, max(len(order) - 1, 0))) if len(order) else None
+        linked = pl.Series(link.column, [None] * len(who), dtype=pl.String) if keys is None else keys.alias(link.column)
+        found = found.with_columns(linked.set(pl.Series(after == first), None))
+    absent = [pl.lit(None, column.dtype).alias(column.name) for column in table.columns if column.name not in found.columns]
+    return found.with_columns(absent).select(column.name for column in table.columns)
+
+
+def kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) -> dict[str, pl.DataFrame]:
+    """Only these patients, who may be chosen once each, with all their rows."""
+    found: dict[str, pl.DataFrame] = {}
+    for table in schema.tables:
+        if table.parent is None:
+            found[table.name] = frames[table.name][patients.tolist()]
+            continue
+        owners = found[table.parent].select(pl.col(schema[table.parent].key or "").alias(table.on or "")).with_row_index("(turn)")
+        rows = frames[table.name].join(owners, on=table.on, how="inner", maintain_order="left").sort("(turn)", maintain_order=True)
+        found[table.name] = rows.drop("(turn)")
+    return found
+
+
+def named(schema: Schema, parts: list[dict[str, pl.DataFrame]], prefix: str) -> dict[str, pl.DataFrame]:
+    """The parts below each other, with fresh keys throughout, and every key that points at one renamed with it."""
+    frames: dict[str, pl.DataFrame] = {}
+    for table in schema.tables:
+        renamed = [
+            part[table.name].with_columns(
+                (pl.lit(f"{at}:") + pl.col(name)).alias(name) for name in _keys(table) if name in part[table.name].columns
+            )
+            for at, part in enumerate(parts)
+        ]
+        frames[table.name] = pl.concat(renamed)
+    fresh: dict[str, pl.DataFrame] = {}
+    for table in schema.tables:
+        if table.key is not None:
+            old = frames[table.name][table.key]
+            width = max(6, len(str(len(old))))
+            what = "" if table.parent is None else f"{table.name}-"
+            new = [f"{prefix}{what}{row:0{width}d}" for row in range(1, len(old) + 1)]
+            fresh[table.name] = pl.DataFrame({"old": old, "new": pl.Series(new, dtype=pl.String)})
+    for table in schema.tables:
+        points = {name: other for name, other in _points(table)}
+        for name, other in points.items():
+            rows = frames[table.name].select(old=name).join(fresh[other], on="old", how="left", maintain_order="left")
+            frames[table.name] = frames[table.name].with_columns(rows["new"].alias(name))
+        frames[table.name] = frames[table.name].select(column.name for column in table.columns)
+    return frames
+
+
+def _points(table: Table) -> list[tuple[str, str]]:
+    """Columns that hold keys, and the tables whose rows those name."""
+    found = [] if table.key is None else [(table.key, table.name)]
+    found += [] if table.on is None or table.parent is None else [(table.on, table.parent)]
+    return found + [(link.column, link.table) for link in table.links]
+
+
+def _keys(table: Table) -> list[str]:
+    return [name for name, _ in _points(table)]

@@ -1,0 +1,201 @@
+"""SequenceGAN: patients with linked tables, at irregular times."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from proband.cohort import Cohort
+from proband.errors import InputError
+from proband.schema import Column, Link, Schema, Table
+from proband.synthesizers.sequences import SequenceGAN
+
+CHART = Schema(
+    tables=(
+        Table(
+            name="stays",
+            key="stay",
+            columns=(
+                Column(name="stay", kind="identifier"),
+                Column(name="age", kind="integer", low=0, high=120),
+                Column(name="died", kind="boolean"),
+            ),
+        ),
+        Table(
+            name="events",
+            parent="stays",
+            on="stay",
+            order=("minute",),
+            measures=("code", "value"),
+            columns=(
+                Column(name="stay", kind="identifier"),
+                Column(name="minute", kind="integer", low=0, high=600),
+                Column(name="code", kind="category", categories=("pulse", "temp")),
+                Column(name="value", kind="number"),
+            ),
+            variables=(Column(name="pulse", kind="integer", low=0, high=300), Column(name="temp", kind="number", low=30, high=45)),
+        ),
+    )
+)
+
+
+def charts(patients: int, seed: int = 0) -> Cohort:
+    """Every patient has a pulse of their own, told each hour, and now and then a temperature; the first has no event."""
+    rng = np.random.default_rng(seed)
+    stays = pl.DataFrame(
+        {"stay": [f"s{i}" for i in range(patients)], "age": rng.integers(20, 90, patients), "died": rng.random(patients) < 0.3}
+    )
+    rows = []
+    for i in range(1, patients):
+        own = 120 if stays["died"][i] else 70
+        for hour in range(1 if i == 1 else int(rng.integers(2, 10))):
+            rows.append((f"s{i}", 60 * hour, "pulse", float(own + rng.integers(-5, 6))))
+            if rng.random() < 0.3:
+                rows.append((f"s{i}", 60 * hour, "temp", float(np.round(36.5 + rng.random(), 1))))
+    frame = pl.DataFrame(rows, ["stay", "minute", "code", "value"], orient="row")
+    return Cohort(CHART, stays, linked={"events": frame})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SequenceGAN:
+    return SequenceGAN(minutes=0.15, select=False).fit(charts(160), seed=0)
+
+
+def test_what_is_made_keeps_every_bound_and_order(fitted: SequenceGAN) -> None:
+    made = fitted.sample(200, seed=1)
+    rows = made.linked["events"]
+    assert len(made) == 200 and made.mark is not None and made.mark.synthesizer == "sequences"
+    assert rows["stay"].is_in(made.frame["stay"].implode()).all()
+    assert rows["minute"].is_between(0, 600).all() and (rows["minute"] % 60 == 0).all()
+    assert rows.select(pl.col("minute").diff().over("stay") >= 0).to_series().drop_nulls().all()
+    pulse = rows.filter(pl.col("code") == "pulse")["value"]
+    assert pulse.is_between(60, 130).all() and (pulse == pulse.round()).all()
+    assert rows.null_count().sum_horizontal().item() == 0
+
+
+def test_a_patient_goes_on_as_they_began_and_the_outcome_tells(fitted: SequenceGAN) -> None:
+    made = fitted.sample(300, seed=2)
+    pulse = made.linked["events"].filter(pl.col("code") == "pulse").join(made.frame, on="stay")
+    within = pulse.group_by("stay").agg(pl.col("value").std())["value"].drop_nulls().mean()
+    assert within < 12 < pulse["value"].std()
+    mean = dict(pulse.group_by("died").agg(pl.col("value").mean()).rows())
+    assert mean[True] > mean[False] + 30
+
+
+def test_conditions_hold_and_the_same_seed_gives_the_same(fitted: SequenceGAN) -> None:
+    made = fitted.sample(20, seed=3, where="died AND age > 60")
+    assert made.frame["died"].all() and (made.frame["age"] > 60).all()
+    assert made.fingerprint == fitted.sample(20, seed=3, where="died AND age > 60").fingerprint
+
+
+def test_saved_and_loaded_it_makes_the_same(fitted: SequenceGAN, tmp_path) -> None:
+    fitted.save(tmp_path / "model")
+    assert SequenceGAN.load(tmp_path / "model").sample(10, seed=4).fingerprint == fitted.sample(10, seed=4).fingerprint
+
+
+def test_futures_begin_where_the_past_ends(fitted: SequenceGAN) -> None:
+    rows = [("a", 0, "pulse", 118.0), ("a", 60, "pulse", 122.0), ("b", 0, "pulse", 69.0)]
+    past = Cohort(
+        CHART,
+        pl.DataFrame({"stay": ["a", "b"], "age": [50, 50], "died": [True, False]}),
+        linked={"events": pl.DataFrame(rows, ["stay", "minute", "code", "value"], orient="row")},
+    )
+    ahead = fitted.futures(past, 12, seed=0)
+    assert len(ahead) == 12 and all(one.linked["events"][:3].rows() == rows for one in ahead)
+    more = pl.concat([one.linked["events"][3:] for one in ahead]).filter(pl.col("code") == "pulse")
+    assert (more.filter(pl.col("stay") == "a")["minute"] >= 60).all()
+    assert more.filter(pl.col("stay") == "a")["value"].mean() > more.filter(pl.col("stay") == "b")["value"].mean() + 25
+
+
+def test_selection_is_a_stage_that_may_stand_or_fall() -> None:
+    model = SequenceGAN(minutes=0.02).fit(charts(120), seed=0)
+    assert model.stages[0]["kept"] == 1 and {"success", "membership"} <= set(model.stages[0])
+    assert len(model.sample(10, seed=0)) == 10
+
+
+WARD = Schema(
+    tables=(
+        Table(
+            name="patients",
+            key="pid",
+            columns=(
+                Column(name="pid", kind="identifier"),
+                Column(name="born", kind="date"),
+                Column(name="sex", kind="category", categories=("F", "M")),
+            ),
+        ),
+        Table(
+            name="stays",
+            key="hadm",
+            parent="patients",
+            on="pid",
+            order=("came",),
+            columns=(
+                Column(name="hadm", kind="identifier"),
+                Column(name="pid", kind="identifier"),
+                Column(name="came", kind="datetime"),
+                Column(name="left", kind="datetime"),
+                Column(name="ward", kind="category", categories=("A", "B")),
+            ),
+        ),
+        Table(
+            name="labs",
+            parent="stays",
+            on="hadm",
+            order=("taken",),
+            links=(Link(column="pid", table="patients"),),
+            columns=(
+                Column(name="pid", kind="identifier"),
+                Column(name="hadm", kind="identifier"),
+                Column(name="taken", kind="datetime"),
+                Column(name="sodium", kind="integer"),
+            ),
+        ),
+    ),
+)
+
+
+def ward(patients: int) -> Cohort:
+    rng = np.random.default_rng(1)
+    people, stays, labs = [], [], []
+    for i in range(patients):
+        begin = datetime(1895, 1, 1) + timedelta(days=int(rng.integers(4000)))
+        people.append((f"p{i}", (begin - timedelta(days=int(365.25 * rng.integers(20, 80)))).date(), "FM"[i % 2]))
+        for k in range(int(rng.integers(1, 3))):
+            came = begin + timedelta(days=100 * k, minutes=int(rng.integers(600)))
+            days = int(rng.integers(1, 6))
+            stays.append((f"h{i}.{k}", f"p{i}", came, came + timedelta(days=days), "AB"[k]))
+            labs += [(f"p{i}", f"h{i}.{k}", came + timedelta(hours=12 * j), int(135 + rng.integers(8))) for j in range(2 * days)]
+    frames = [
+        pl.DataFrame(rows, [c.name for c in t.columns], orient="row") for rows, t in zip((people, stays, labs), WARD.tables, strict=True)
+    ]
+    return Cohort(WARD, frames[0], linked={"stays": frames[1], "labs": frames[2]})
+
+
+def test_rows_below_rows_keep_keys_and_the_ends_of_what_owns_them() -> None:
+    real = ward(120)
+    made = SequenceGAN(minutes=0.1, select=False).fit(real, seed=0).sample(80, seed=1)
+    stays, labs = made.linked["stays"], made.linked["labs"]
+    assert stays["hadm"].n_unique() == stays.height and stays["pid"].is_in(made.frame["pid"].implode()).all()
+    joined = labs.join(stays, on="hadm", suffix="_stay")
+    assert joined.height == labs.height > 0
+    assert (joined["pid"] == joined["pid_stay"]).all()  # a link and a parent of one row are of one patient
+    assert (joined["taken"] >= joined["came"]).all() and (joined["taken"] <= joined["left"]).all()
+    born = stays.join(made.frame, on="pid")
+    assert (born["came"].dt.date() > born["born"]).all()
+    assert not set(made.frame["pid"]) & set(real.frame["pid"])
+
+
+def test_what_cannot_be_learned_is_said() -> None:
+    real = charts(60)
+    with pytest.raises(InputError, match="nobody in it a history"):
+        SequenceGAN().fit(Cohort(Schema(tables=CHART.tables[:1]), real.frame), seed=0)
+    untimed = real.linked["events"].with_columns(pl.lit(None, pl.Int64).alias("minute"))
+    with pytest.raises(InputError, match="have no time"):
+        SequenceGAN().fit(Cohort(CHART, real.frame, linked={"events": untimed}), seed=0)
+    orphan = real.linked["events"].with_columns(pl.lit("nobody").alias("stay"))
+    with pytest.raises(InputError, match="have no parent"):
+        SequenceGAN().fit(Cohort(CHART, real.frame, linked={"events": orphan}), seed=0)
+    with pytest.raises(InputError, match="minutes"):
+        SequenceGAN(minutes=0)
