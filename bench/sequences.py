@@ -65,11 +65,14 @@ PRESSURES = (("DiasABP", "SysABP"), ("NIDiasABP", "NISysABP"))
 
 def read(folder: Path) -> Cohort:
     """Every stay with a measurement. The row of weights at minute 0 belongs to the statics, as Height does, and is left out."""
-    value = (pl.col("Value").cast(pl.Float64) * 1e4).round() / 1e4  # the file keeps float32
-    long = pl.read_parquet(folder / "set-a.parquet").select(
-        pl.col("RecordID").cast(pl.String), pl.col("minute").cast(pl.Int64), pl.col("Parameter").cast(pl.String), value.alias("value")
+    long = pl.read_parquet(folder / "set-a.parquet")
+    value = np.round(long["Value"].cast(pl.Float64).to_numpy(), 4)  # the file keeps float32; polars' own rounding leaves 7.3500000000000005
+    long = long.select(
+        pl.col("RecordID").cast(pl.String),
+        pl.col("minute").cast(pl.Int64),
+        pl.col("Parameter").cast(pl.String).alias("parameter"),
+        pl.Series("value", value),
     )
-    long = long.rename({"Parameter": "parameter"})
     bounds = pl.DataFrame([(name, low, high) for name, (low, high) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
     charted = long.filter((pl.col("parameter") != "Weight") | (pl.col("minute") > 0))
     charted = charted.join(bounds, on="parameter", maintain_order="left").filter(pl.col("value").is_between("low", "high"))
