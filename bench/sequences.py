@@ -25,6 +25,8 @@ from proband.schema.grids import find_grid
 from proband.stats import sequences as over_time
 from proband.stats.classifiers import boosted_trees
 from proband.stats.discrimination import auc, discriminate
+from proband.synthesizers.baselines import Bootstrap, IndependentColumns
+from proband.synthesizers.carried import CarriedForward
 from proband.validate.histories import events, summarised
 
 MINUTES = 2880
@@ -65,11 +67,14 @@ PRESSURES = (("DiasABP", "SysABP"), ("NIDiasABP", "NISysABP"))
 
 def read(folder: Path) -> Cohort:
     """Every stay with a measurement. The row of weights at minute 0 belongs to the statics, as Height does, and is left out."""
-    value = (pl.col("Value").cast(pl.Float64) * 1e4).round() / 1e4  # the file keeps float32
-    long = pl.read_parquet(folder / "set-a.parquet").select(
-        pl.col("RecordID").cast(pl.String), pl.col("minute").cast(pl.Int64), pl.col("Parameter").cast(pl.String), value.alias("value")
+    long = pl.read_parquet(folder / "set-a.parquet")
+    value = np.round(long["Value"].cast(pl.Float64).to_numpy(), 4)  # the file keeps float32; polars' own rounding leaves 7.3500000000000005
+    long = long.select(
+        pl.col("RecordID").cast(pl.String),
+        pl.col("minute").cast(pl.Int64),
+        pl.col("Parameter").cast(pl.String).alias("parameter"),
+        pl.Series("value", value),
     )
-    long = long.rename({"Parameter": "parameter"})
     bounds = pl.DataFrame([(name, low, high) for name, (low, high) in BOUNDS.items()], ["parameter", "low", "high"], orient="row")
     charted = long.filter((pl.col("parameter") != "Weight") | (pl.col("minute") > 0))
     charted = charted.join(bounds, on="parameter", maintain_order="left").filter(pl.col("value").is_between("low", "high"))
@@ -221,39 +226,6 @@ def membership(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> float
     return auc(under.per_patient(ratio(neighbourhood(under))), under.member)
 
 
-def resampled(train: Cohort, n: int, seed: int) -> Cohort:
-    """Real training stays, drawn with replacement: everything is right but privacy."""
-    drawn = seeds.generator(seed, "resampled").integers(len(train), size=n)
-    return copied(train, drawn)
-
-
-def copied(train: Cohort, drawn: np.ndarray) -> Cohort:
-    """Stays number `drawn` under new names, with their events."""
-    stays = train.frame[drawn].rename({"RecordID": "old"}).with_columns(pl.Series("RecordID", [f"S{at}" for at in range(len(drawn))]))
-    rows = stays.select("RecordID", "old").join(train.linked["events"].rename({"RecordID": "old"}), on="old", maintain_order="left_right")
-    return Cohort(train.schema, stays.select(train.frame.columns), linked={"events": rows.select(train.linked["events"].columns)})
-
-
-def independent(train: Cohort, n: int, seed: int) -> Cohort:
-    """As many events as a training stay has; the minute of each, and its variable with its value, drawn on their own."""
-    draw = seeds.generator(seed, "independent")
-    made = copied(train, draw.integers(len(train), size=n))
-    rows, pool = made.linked["events"], train.linked["events"]
-    minute, what = (pool[draw.integers(pool.height, size=rows.height)] for _ in range(2))
-    shuffled = [made.frame[name].gather(draw.permutation(n)) for name in made.frame.columns[1:]]
-    events = (
-        rows.select("RecordID").hstack([minute["minute"], what["parameter"], what["value"]]).sort("RecordID", "minute", maintain_order=True)
-    )
-    return Cohort(train.schema, made.frame.select("RecordID").hstack(shuffled), linked={"events": events})
-
-
-def carried(train: Cohort, n: int, seed: int) -> Cohort:
-    """Training stays in which every variable keeps its first value: who is measured when is right, and nothing ever changes."""
-    made = copied(train, seeds.generator(seed, "carried").integers(len(train), size=n))
-    first = made.linked["events"].with_columns(pl.col("value").first().over("RecordID", "parameter"))
-    return Cohort(train.schema, made.frame, linked={"events": first})
-
-
 def load(path: Path, real: Cohort) -> Cohort:
     """Synthetic stays and events from a folder, or from that of the file named. What the schema's types cannot hold is missing."""
     folder = path if path.is_dir() else path.parent
@@ -284,8 +256,9 @@ def main() -> None:
     asked = options.parse_args()
     cohort = read(asked.data)
     parts = split(cohort, asked.seed)
-    makers = {"resampled": resampled, "independent": independent, "carried forward": carried}
-    sides = {"real v real": parts.reference} | {name: make(parts.train, asked.n, asked.seed) for name, make in makers.items()}
+    sides = {"real v real": parts.reference}
+    for name, yardstick in (("resampled", Bootstrap), ("independent", IndependentColumns), ("carried forward", CarriedForward)):
+        sides[name] = yardstick().fit(parts.train, seed=asked.seed).sample(asked.n, seed=asked.seed)
     sides |= {path.stem: load(path, cohort) for path in asked.made}
     start, found = time.process_time(), {}
     for name, side in sides.items():

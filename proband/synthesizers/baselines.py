@@ -18,6 +18,7 @@ from proband.schema import Schema
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.copies import copied
 from proband.synthesizers.drawing import counted, draw, marked
+from proband.synthesizers.pools import Pools
 
 _WARNING = "This holds the rows of real patients. It is a yardstick for privacy checks: never release it, nor what it samples."
 
@@ -26,7 +27,8 @@ class IndependentColumns:
     """Every field drawn on its own from the training patients' distribution: what a synthesizer must beat.
 
     Rules hold and conditions are satisfied as everywhere; beyond those no column knows of another. It stores counts and the
-    sorted distinct values of numbers. A cohort with several rows a patient is learned row by row.
+    sorted distinct values of numbers. A cohort with several rows a patient is learned row by row. Of linked tables, every cell is drawn
+    on its own among the training patients' (a code with its value): independent events, whose values are real ones.
 
     >>> made = IndependentColumns().fit(cohort, seed=1).sample(1000, seed=2)  # doctest: +SKIP
     """
@@ -35,11 +37,13 @@ class IndependentColumns:
 
     def __init__(self) -> None:
         self._encoder: TableEncoder | None = None
+        self._pools: Pools | None = None  # of linked tables
         self._on_synthetic = False
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
-        """Count tokens; `seed` changes nothing."""
-        self._encoder, self._on_synthetic = TableEncoder.fit(cohort), cohort.mark is not None
+        """Count tokens; `seed` says only in which order the cells of linked tables are kept."""
+        self._encoder, self._on_synthetic = TableEncoder.fit(_alone(cohort)), cohort.mark is not None
+        self._pools = Pools.of(cohort, seeds.generator(seed, self.name, "fit")) if cohort.linked else None
         if on_step is not None:
             on_step(1, 1, "fit", {})
         return self
@@ -49,7 +53,9 @@ class IndependentColumns:
         encoder = self._fitted()
         rng = seeds.generator(seed, self.name, "sample")
         frame = draw(encoder, n, propose=self._propose, order=range(len(encoder.fields)), where=where, rng=rng)
-        return marked(frame, encoder.schema, self.name, seed, where=where, on_synthetic=self._on_synthetic)
+        schema = encoder.schema if self._pools is None else self._pools.schema
+        linked = None if self._pools is None else self._pools.drawn(frame, rng)
+        return marked(frame, schema, self.name, seed, where=where, on_synthetic=self._on_synthetic, linked=linked)
 
     def _propose(self, field: int, tokens: np.ndarray, latent: np.ndarray | None) -> np.ndarray:
         described = self._fitted().fields[field]
@@ -58,7 +64,11 @@ class IndependentColumns:
     def save(self, path: str | Path) -> None:
         """Write a model folder."""
         plain, arrays = self._fitted().state()
-        write_model(path, self.name, _config(self._fitted(), plain, self._on_synthetic), arrays)
+        config = _config(self._fitted(), plain, self._on_synthetic)
+        if self._pools is not None:
+            config |= {"linked": self._pools.schema.model_dump(mode="json"), "prefix": self._pools.prefix}
+            arrays |= {f"linked.{key}": array for key, array in self._pools.arrays().items()}
+        write_model(path, self.name, config, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -69,6 +79,11 @@ class IndependentColumns:
     def _rebuilt(cls, model: Model) -> Self:
         made = cls()
         made._encoder, made._on_synthetic = _restored(model)
+        if "linked" in model.config:
+            schema = Schema.model_validate(model.config["linked"])
+            made._pools = Pools.restored(schema, str(model.config["prefix"]), under("linked.", model.arrays))
+            if _first(schema) != made._encoder.schema:
+                raise ValueError("the linked tables do not fit the encoder")
         return made
 
     def _fitted(self) -> TableEncoder:
@@ -97,8 +112,7 @@ class Bootstrap:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Keep the training rows; `seed` changes nothing."""
-        first = Cohort(_first(cohort.schema), cohort.frame, cohort.mark) if cohort.linked else cohort
-        encoder = TableEncoder.fit(first, held_by=1)  # every value as it is: this is the leak
+        encoder = TableEncoder.fit(_alone(cohort), held_by=1)  # every value as it is: this is the leak
         codes = encoder.encode(cohort.frame)
         sound = _satisfied(encoder, codes, None)
         if not sound.any():
@@ -166,6 +180,11 @@ class Bootstrap:
         if self._encoder is None:
             raise InputError("This Bootstrap has not been fitted. Call fit(cohort, seed=...) or load(path) first.")
         return self._encoder
+
+
+def _alone(cohort: Cohort) -> Cohort:
+    """The cohort's first table."""
+    return Cohort(_first(cohort.schema), cohort.frame, cohort.mark) if cohort.linked else cohort
 
 
 def _first(schema: Schema) -> Schema:

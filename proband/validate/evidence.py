@@ -41,12 +41,11 @@ def gather(
     See `proband.validate.validate` for the arguments. Without `reference`, half of the holdout's patients become it.
     """
     notes: dict[str, Any] = {}
-    given = {"train": train, "holdout": holdout} | ({} if reference is None else {"reference": reference})
-    for data in (*given.values(), synthetic):
-        if isinstance(data, Cohort):
-            data.one_table("validate")
+    train = _folder(train, schema)
     if schema is None and isinstance(train, Cohort):
         schema = train.schema
+    given = {"train": train, "holdout": holdout} | ({} if reference is None else {"reference": reference})
+    given = {name: _folder(data, schema) for name, data in given.items()}
     frames = {name: data if isinstance(data, Cohort) else _raw(data, schema) for name, data in given.items()}
     if schema is None:
         schema, notes["proposals"] = _guessed(frames)
@@ -57,7 +56,7 @@ def gather(
     if "reference" not in real:
         real["holdout"], real["reference"] = _halves(real["holdout"], seed)
     _check(real, schema)
-    made, refused, odd = _synthetic(synthetic, schema)
+    made, refused, odd = _synthetic(_folder(synthetic, schema), schema)
     notes |= {
         "sizes": {**{name: len(cohort) for name, cohort in real.items()}, "synthetic": len(made)},
         "split": {name: cohort.fingerprint for name, cohort in real.items()},
@@ -72,6 +71,11 @@ def gather(
     if made.mark is not None:
         notes |= {"synthesizer": made.mark.synthesizer, "version": made.mark.version}
     return Evidence(real["train"], real["holdout"], real["reference"], made, target, refused), notes
+
+
+def _folder(data: Any, schema: Schema | None) -> Any:
+    """The cohort in a folder of linked tables; anything else as it is."""
+    return read(data, schema) if isinstance(data, str | Path) and Path(data).is_dir() else data
 
 
 def _raw(data: Any, schema: Schema | None) -> pl.DataFrame:

@@ -94,11 +94,10 @@ def single(name: str) -> Callable[[Cohort], object]:
 @pytest.mark.parametrize(
     "act",
     [
-        *(single(name) for name in ("gan", "forest", "independent", "copula", "diffusion", "smote", "duel")),
+        *(single(name) for name in ("gan", "forest", "copula", "diffusion", "smote", "duel")),
         lambda made: proband.compare(made, out="nowhere", target="age"),
         lambda made: proband.frontier(made, out="nowhere", target="age"),
         lambda made: proband.Auto().fit(made, seed=1),
-        lambda made: proband.validate(made, made, made),
         lambda made: proband.refine(made, made, seed=1),
         lambda made: proband.fit_labeller(made, "age"),
         lambda made: proband.augment(made, IndependentColumns(), where="age > 50", n=1, seed=1),
