@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proband.records.waveforms import Signals, read_wfdb, write_wfdb
     from proband.release.bundle import Release, release, verify
     from proband.release.policy import Policy
-    from proband.schema import Column, Grid, Link, Rule, Schema, Table
+    from proband.schema import Column, Grid, Rule, Schema, Table
     from proband.synthesizer import Synthesizer, find, load
     from proband.synthesizers.baselines import Bootstrap, IndependentColumns
     from proband.synthesizers.copula import GaussianCopula
@@ -61,7 +61,6 @@ _HOME = {
     "IndependentColumns": "synthesizers.baselines",
     "InputError": "errors",
     "Limit": "validate.findings",
-    "Link": "schema",
     "Mark": "cohort",
     "NotReleasable": "errors",
     "Policy": "release.policy",

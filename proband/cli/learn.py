@@ -45,6 +45,8 @@ def fit(
     must_be_new(out)
     if not out.absolute().parent.is_dir():  # asked before the ledger is charged
         raise errors.InputError(f"'{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
+    if synthesizer is None and epsilon is None and data.is_dir():
+        synthesizer = "sequences"  # a folder holds linked tables
     model = make(synthesizer, minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})

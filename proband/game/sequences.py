@@ -146,7 +146,7 @@ class Historian(nn.Module):
         self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, past: Past, own: Tensor, tables: Mapping[str, Tensor]
     ) -> Tensor:
         """(..., WIDTH) all that is known once the next step's time is."""
-        last = _summed(past.last + self.steps.starts[1:], tables["last"])
+        last = summed(past.last + self.steps.starts[1:], tables["last"])
         seen = torch.cat([state, given, self.clocks(late), embedding(gap, tables["now"]), last, self.dense(own.flatten(-2))], -1)
         return self.second(silu(self.first(layer_norm(seen, seen.shape[-1:]))))
 
@@ -181,7 +181,7 @@ def _table(rows: int, columns: int, rng: torch.Generator, spread: float) -> nn.P
     return nn.Parameter(torch.randn(rows, columns, generator=rng) * spread)
 
 
-def _summed(rows: Tensor, table: Tensor) -> Tensor:
+def summed(rows: Tensor, table: Tensor) -> Tensor:
     """(..., width): the sum of the table's rows (..., some)."""
     return embedding_bag(rows.flatten(0, -2), table, mode="sum").unflatten(0, rows.shape[:-1])
 
@@ -233,7 +233,7 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     given = net.given(batch.given)
     begin = torch.tanh(net.begin(given))
     late = net.clock(batch.clock)
-    seen = _summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
+    seen = summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
     states, _ = net.cell(_dropped(seen, net.dropout, rng), begin[None].contiguous())
     states = torch.cat([begin[:, None], states[:, :-1]], 1)
     before = torch.cat([torch.zeros_like(late[:, :1]), late[:, :-1]], 1)
@@ -276,144 +276,6 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     owner_going = owner[going]
     zero = torch.zeros(rows)
     return Losses(zero.index_add(0, owner, wait), zero.index_add(0, owner_going, asked), zero.index_add(0, owner_going[step], value))
-
-
-class State(NamedTuple):
-    """Where histories stand: the recurrent state, the last gap's token, the time, and the past of each variable."""
-
-    hidden: Tensor
-    gap: Tensor
-    clock: Tensor
-    past: Past
-
-    def take(self, rows: Tensor) -> State:
-        return State(self.hidden[rows], self.gap[rows], self.clock[rows], Past(*(part[rows] for part in self.past)))
-
-
-@torch.no_grad()
-def started(net: Historian, so_far: Histories) -> State:
-    """The state after the steps of `so_far`, endings left out: (histories, 1, ...) of nothing but an ending is the beginning."""
-    tables = net.tables()
-    begin = torch.tanh(net.begin(net.given(so_far.given)))
-    seen = _summed(so_far.tokens + net.steps.starts, tables["now"]) + net.clocks(net.clock(so_far.clock))
-    states, _ = net.cell(seen, begin[None].contiguous())
-    rows, before = torch.arange(len(begin)), so_far.length - 2
-    past = pasts(net, so_far.tokens, so_far.clock)
-    some = before >= 0
-    at = before.clamp(min=0)
-    return State(
-        torch.where(some[:, None], states[rows, at], begin),
-        torch.where(some, so_far.tokens[rows, at, 0], 0),
-        torch.where(some, so_far.clock[rows, at], 0.0),
-        Past(*(part[rows, before + 1] for part in past)),
-    )
-
-
-@torch.no_grad()
-def draw(
-    net: Historian,
-    given: Tensor,
-    state: State,
-    wait: Callable[[Tensor], Tensor],
-    *,
-    latest: Tensor,
-    most: int,
-    blank: bool,
-    rng: torch.Generator,
-    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """How histories go on: whose each step is (steps,), its tokens (steps, 1 + variables), and its time (steps,); history by history.
-
-    wait    gaps in the clock's units, from their tokens
-    latest  (histories,) the time after which nothing happens to each; most: steps, at most
-    blank   whether a step may be one at which nothing is measured
-    """
-    tables = net.tables()
-    told = net.given(given)
-    who = torch.arange(len(given))
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for step in range(most):
-        gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
-        clock = state.clock + wait(gap)
-        going = (gap > 0) & (clock <= latest[who])
-        if not going.any():
-            break
-        who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)
-        tokens = _step(net, tables, told[who], gap, clock, state, blank, rng)
-        state = _after(net, tables, tokens, clock, state)
-        found.append((who, tokens, clock))
-        if on_step is not None:
-            on_step(step + 1, most, "draw", {"going on": float(len(who))})
-    if not found:
-        return who[:0], torch.zeros(0, net.variables + 1, dtype=torch.long), torch.zeros(0)
-    whose, tokens, clock = (torch.cat(parts) for parts in zip(*found, strict=True))
-    turn = torch.argsort(whose, stable=True)
-    return whose[turn], tokens[turn], clock[turn]
-
-
-def _step(
-    net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tensor, clock: Tensor, state: State, blank: bool, rng: torch.Generator
-) -> Tensor:
-    """(histories, 1 + variables) the tokens of the step at `clock`."""
-    own = net.of(state.past, clock)
-    context = net.context(state.hidden, told, net.clock(clock), gap, state.past, own, tables)
-    there = _asked(net, net.asked(context), own, blank, rng)
-    tokens = torch.zeros(len(gap), 1 + net.variables, dtype=torch.long)
-    tokens[:, 0] = gap
-    base, before = net.valued(context) + there.float() @ net.together, torch.zeros(len(gap), NARROW)
-    for v in range(net.variables):
-        rows = there[:, v].nonzero()[:, 0]
-        if len(rows):
-            variable = torch.full_like(rows, v)
-            hidden = net.value_hidden(base[rows], own[rows, v], state.past.last[rows, v], variable, before[rows], tables)
-            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, v, tables), rng)
-            before[rows] += tables["before"][tokens[rows, 1 + v] + net.steps.starts[1 + v]]
-    return tokens
-
-
-TRIES = 8  # for a step at which something is measured
-
-
-def _asked(net: Historian, told: Tensor, own: Tensor, blank: bool, rng: torch.Generator) -> Tensor:
-    """(histories, variables) True for what is measured: never nothing, unless it may be `blank`."""
-    there = torch.zeros(len(told), net.variables, dtype=torch.bool)
-    rows = torch.arange(len(told))
-    for attempt in range(TRIES):
-        before, best = torch.zeros(len(rows), NARROW), torch.full((len(rows),), -torch.inf)
-        likeliest = torch.zeros(len(rows), dtype=torch.long)
-        for v in range(net.variables):
-            logit = net.asked_logits(told[rows], own[rows], before[:, None], slice(v, v + 1))[:, 0]
-            yes = torch.rand(len(rows), generator=rng) < torch.sigmoid(logit)
-            there[rows, v] = yes
-            before += yes[:, None] * net.asked_before[v]
-            likeliest, best = torch.where(logit > best, v, likeliest), torch.maximum(best, logit)
-        empty = ~there[rows].any(1) & (not blank)
-        if attempt == TRIES - 1:
-            there[rows[empty], likeliest[empty]] = True
-        rows = rows[empty]
-        if not len(rows):
-            break
-    return there
-
-
-def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: Tensor, state: State) -> State:
-    seen = _summed(tokens + net.steps.starts, tables["now"]) + net.clocks(net.clock(clock))
-    hidden, _ = net.cell(seen[:, None], state.hidden[None].contiguous())
-    values, past = tokens[:, 1:], state.past
-    there = values > 0
-    after = Past(
-        torch.where(there, values, past.last),
-        torch.where(there, clock[:, None], past.when),
-        past.often + there,
-        past.total + net.score[values + net.steps.starts[1:]] * there,
-    )
-    return State(hidden[:, 0], tokens[:, 0], clock, after)
-
-
-def _chosen(logits: Tensor, rng: torch.Generator) -> Tensor:
-    """(rows,) a level for each row of logits."""
-    until = torch.cumsum(torch.softmax(logits.double(), 1), 1)
-    return (until <= torch.rand(len(logits), 1, generator=rng, dtype=torch.double) * until[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 def _dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:

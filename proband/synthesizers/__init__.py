@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from proband.synthesizers.diffusion import TableDiffusion
     from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
-    from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.waveforms import WaveformGAN
 
 _HOME = {
@@ -33,11 +33,11 @@ __all__ = [
     "DuelGAN",
     "GaussianCopula",
     "IndependentColumns",
+    "SequenceGAN",
     "SequentialForest",
     "Smote",
     "TableDiffusion",
     "TableGAN",
-    "SequenceGAN",
     "WaveformGAN",
 ]
 

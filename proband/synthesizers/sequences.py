@@ -21,9 +21,10 @@ from proband.encode.plain import plain
 from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.fields import Layout
+from proband.game.histories import draw, started
 from proband.game.play import deterministic
 from proband.game.selection import Critic, select
-from proband.game.sequences import STEPS, Charts, Historian, draw, learn, started
+from proband.game.sequences import STEPS, Charts, Historian, learn
 from proband.schema import Column, Schema, Table, rules
 from proband.schema.model import validated
 from proband.stats.discrimination import auc
