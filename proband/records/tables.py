@@ -92,6 +92,12 @@ def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
     """
+    if cohort.media:
+        told = ", ".join(cohort.media)
+        raise InputError(
+            f"'{path}' would hold the table alone, and the cohort has {told} beside it. Write signals with proband.write_wfdb, and the "
+            "table of dataclasses.replace(cohort, media={})."
+        )
     if cohort.linked:
         from proband.records.folder import write_folder
 

@@ -36,14 +36,14 @@ from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.refine import HELD_OUT, held_out, selected
 
-CANDIDATES = 3  # drawn for each patient who is kept
+CANDIDATES = 5  # drawn for each patient who is kept
 FEWEST, TOLD = 10, 0.6  # patients of either level on either side, and the AUC there, for a column to be told by histories
 PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
 DROPOUT = 0.2
 
 MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_STEPS = 2.0  # times as many as the longest training history has
-AT_ONCE = 4000  # histories drawn at once
+AT_ONCE = 1000  # patients kept at once
 
 
 class _Part(NamedTuple):
@@ -449,8 +449,10 @@ def _played(learned: _Fitted, cohort: Cohort, aside: np.ndarray, seed: int, on_s
     rng = seeds.generator(seed, "sequences", "select")
     frames = {cohort.schema.table.name: linked.rooted(cohort).frame, **cohort.linked}
     every = _figures(learned, frames)
-    fakes = _figures(learned, _candidates(learned, CANDIDATES * int((~aside).sum()), rng, None))
-    found = selected(fakes, every[~aside], every[aside], n=int((~aside).sum()), seed=seed, on_step=on_step)
+    n = int((~aside).sum())
+    sizes = [CANDIDATES * min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
+    fakes = np.concatenate([_figures(learned, _candidates(learned, size, rng, None)) for size in sizes])
+    found = selected(fakes, every[~aside], every[aside], n=n, seed=seed, on_step=on_step)
     return replace(learned, critics=found.critics, stages=found.stages)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from proband import Cohort, Column, InputError, Mark, Schema, Signals, Table, read_wfdb, write_wfdb
+from proband import Cohort, Column, InputError, Mark, Schema, Signals, Table, read_wfdb, write, write_wfdb
 
 MARK = Mark("waves", "0.1.0", 7, "abc", {"where": "age > 60"})
 
@@ -135,6 +135,14 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, header: str, message: str):
     path = written(tmp_path, header, bytes([1, 0, 0, 0x80]))  # the second sample of format 16 is "missing"
     with pytest.raises(InputError, match=message):
         read_wfdb(path)
+
+
+def test_a_table_does_not_lose_its_signals(tmp_path: Path):
+    frame = pl.DataFrame({"age": [50, 60, 70]})
+    cohort = Cohort(Schema.guess(frame).accept(), frame, media={"ecg": ramp()})
+    with pytest.raises(InputError, match="ecg beside it"):
+        write(cohort, tmp_path / "table.csv")
+    write(replace(cohort, media={}), tmp_path / "table.csv")
 
 
 def test_no_header_is_said(tmp_path: Path):
