@@ -64,7 +64,7 @@ class StepEncoder:
             unit = _MICROSECONDS
         whole = bool(np.all(values % unit == 0)) and (time.kind != "number")
         gap = Column(name=_GAP, kind="integer" if whole else "number", grid=None if whole else time.grid)
-        variables = _variables(table, frame)
+        variables = tuple(_since(column, frame, table, unit) for column in _variables(table, frame))
         if len(variables) > MOST_VARIABLES:
             raise InputError(
                 f"Table {table.name!r} measures {len(variables)} variables; {MOST_VARIABLES} can be told together. Keep those that matter, "
@@ -100,7 +100,13 @@ class StepEncoder:
             steps = steps.with_columns(absent).select(*index, *known).sort(index)
             steps = steps.with_columns(_typed(steps[column.name], column) for column in self.variables)
         else:
-            steps = rows.select(*index, *(column.name for column in self.variables)).sort(index)
+            begun = to_numbers(rows[time_of(table).name])
+            since = [
+                from_numbers((to_numbers(rows[column.name]) - begun) / self.unit, column).alias(column.name)
+                for column in self.variables
+                if _relative(table, column.name)
+            ]
+            steps = rows.with_columns(since).select(*index, *(column.name for column in self.variables)).sort(index, maintain_order=True)
         owner, clock = steps["__owner"].to_numpy(), steps["__clock"].to_numpy()
         first = np.append(True, np.diff(owner) != 0)[: len(owner)]
         gaps = np.where(first, clock, np.diff(clock, prepend=0.0))
@@ -129,7 +135,7 @@ class StepEncoder:
 
     def decode(self, steps: Steps, owners: pl.Series, origins: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
         """The columns `on`, time and what is told, of the rows that the steps say, by owner and time."""
-        table, tokens = self.table, steps.tokens.astype(np.int32)
+        table, tokens = self.table, self._agreeing(steps.tokens.astype(np.int32), rng)
         within = np.stack([self.encoder.bins(field)[tokens[:, field]] for field in range(tokens.shape[1])], axis=1)
         offsets = np.where(within, rng.random(tokens.shape), 0.5).astype(np.float32)
         made = self.encoder.decode(Codes(tokens, offsets))
@@ -139,7 +145,9 @@ class StepEncoder:
         key = owners.gather(steps.owner).alias(table.on or "")
         found = made.drop(_OWNER, _GAP).insert_column(0, key).insert_column(1, from_numbers(times, time).alias(time.name))
         if not table.measures:
-            return found
+            since = [column for column in self.variables if _relative(table, column.name)]
+            ends = [from_numbers(times + to_numbers(found[column.name]) * self.unit, table[column.name]) for column in since]
+            return found.with_columns(end.alias(column.name) for end, column in zip(ends, since, strict=True))
         code, value = table.measures
         index = [table.on or "", time.name]
         long = found.with_columns(pl.col(column.name).cast(pl.Float64) for column in self.variables).with_row_index("__step")
@@ -148,6 +156,18 @@ class StepEncoder:
         turn = long[code].replace_strict(list(order), list(order.values()), return_dtype=pl.Int64)
         long = long.with_columns(__turn=turn).sort("__step", "__turn")
         return long.select(*index, code, pl.col(value).cast(table[value].dtype))
+
+    def _agreeing(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`tokens`, those drawn anew that do not go with the others of their step: the two halves of a level, what a law tells."""
+        tokens = tokens.copy()
+        for field in reversed(range(tokens.shape[1])):
+            allowed = self.encoder.compatible(field, tokens)
+            if allowed is None:
+                continue
+            wrong = np.flatnonzero(~allowed[np.arange(len(tokens)), tokens[:, field]])
+            until = np.cumsum(allowed[wrong] * (self.encoder.fields[field].counts + 1e-9), axis=1)
+            tokens[wrong, field] = (until <= rng.random(len(wrong))[:, None] * until[:, -1:]).sum(axis=1)
+        return tokens
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         plain, arrays = self.encoder.state()
@@ -181,9 +201,24 @@ def _variables(table: Table, frame: pl.DataFrame) -> tuple[Column, ...]:
             raise InputError(
                 f"Table {table.name!r}: code {unknown[0]!r} is not among the declared variables. Declare it, or drop its rows."
             )
-        return tuple(declared.values()) or tuple(table[value].model_copy(update={"name": name, "grid": None}) for name in seen)
+        told = tuple(column for column in declared.values() if not column.discrete or column.categories)  # without levels: never a value
+        return told or tuple(table[value].model_copy(update={"name": name, "grid": None}) for name in seen)
     used = {table.key, table.on, *table.order[:1], *(link.column for link in table.links)}
     return tuple(column for column in table.columns if column.name not in used and column.kind != "identifier")
+
+
+def _relative(table: Table, name: str) -> bool:
+    """Whether a column is told by how long after the row's own time it comes: the end of a stay, beside its beginning."""
+    time = time_of(table)
+    return table.measures is None and time.kind in ("date", "datetime") and table[name].kind == time.kind and name != time.name
+
+
+def _since(column: Column, frame: pl.DataFrame, table: Table, unit: float) -> Column:
+    if not _relative(table, column.name):
+        return column
+    away = (to_numbers(frame[column.name]) - to_numbers(frame[time_of(table).name])) / unit
+    known = away[~np.isnan(away)]
+    return Column(name=column.name, kind="integer" if (known == np.round(known)).all() else "number")
 
 
 def _typed(series: pl.Series, column: Column) -> pl.Series:

@@ -67,7 +67,8 @@ def draw(
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(most):
         gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
-        clock = state.clock + wait(gap)
+        after = wait(gap)
+        clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
         going = (gap > 0) & (clock <= latest[who])
         if not going.any():
             break

@@ -91,7 +91,11 @@ def select(log_weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndar
     order = rng.permutation(len(weights))
     until = np.cumsum(np.minimum(weights[order], 1.0))
     at = np.searchsorted(until, (np.arange(n) + rng.random()) * (until[-1] / n), side="right")
-    return np.sort(order[np.minimum(at, len(order) - 1)])
+    found = np.unique(order[np.minimum(at, len(order) - 1)])
+    if len(found) < n:  # weights too far apart to be spread: the heaviest of the others
+        others = np.setdiff1d(order, found)
+        found = np.append(found, others[np.argsort(-log_weights[others], kind="stable")][: n - len(found)])
+    return np.sort(found)
 
 
 def effective(log_weights: np.ndarray) -> float:

@@ -393,7 +393,7 @@ def _drawn(
     until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
     latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
     origins = np.nan_to_num(origins)
-    nothing = Steps(np.zeros(0, np.int64), np.zeros((0, 1 + len(part.steps.variables)), np.int32), np.zeros(0))
+    nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
     given = _given(part.context, context)
     charts = _charts(given, nothing if so_far is None else so_far)
     with deterministic():

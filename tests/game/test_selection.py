@@ -46,3 +46,10 @@ def test_a_critic_that_finds_nothing_weighs_nothing():
     critic = learn_critic(rng.normal(size=(1500, 3)), rng.normal(size=(1500, 3)), seed=1)
     assert critic.success == pytest.approx(0.5, abs=0.04)  # three standard errors of 1,500 rows a side are .03
     assert effective(critic.log_odds(rng.normal(size=(1000, 3)))) > 0.95
+
+
+def test_no_row_is_chosen_twice_however_far_apart_the_weights_are():
+    weights = np.concatenate([np.zeros(2), np.full(98, -2000.0)])
+    weights[50] = -1900.0
+    found = select(weights, 10, np.random.default_rng(0))
+    assert len(set(found)) == 10 and {0, 1, 50} <= set(found)

@@ -108,6 +108,37 @@ def test_futures_begin_where_the_past_ends(fitted: SequenceGAN) -> None:
     assert more.filter(pl.col("stay") == "a")["value"].mean() > more.filter(pl.col("stay") == "b")["value"].mean() + 25
 
 
+def test_a_code_that_never_has_a_value_is_left_out() -> None:
+    real = charts(60)
+    events = CHART["events"]
+    silent = Column(name="note", kind="category", categories=())
+    code = events["code"].model_copy(update={"categories": ("pulse", "temp", "note")})
+    columns = tuple(code if column.name == "code" else column for column in events.columns)
+    wider = events.model_copy(update={"columns": columns, "variables": (*events.variables, silent)})
+    noted = pl.concat([real.linked["events"], pl.DataFrame([("s1", 0, "note", None)], real.linked["events"].schema, orient="row")])
+    cohort = Cohort(CHART.model_copy(update={"tables": (CHART.table, wider)}), real.frame, linked={"events": noted})
+    made = SequenceGAN(minutes=0.01, select=False).fit(cohort, seed=0).sample(20, seed=1)
+    assert set(made.linked["events"]["code"]) == {"pulse", "temp"}
+
+
+def test_codes_of_many_levels_come_back_whole() -> None:
+    rng = np.random.default_rng(0)
+    codes = tuple(f"{chapter}{number:02d}" for chapter in "ABCDEFGH" for number in range(40))
+    visits = Table(
+        name="visits",
+        parent="stays",
+        on="stay",
+        order=("minute",),
+        columns=(*CHART["events"].columns[:2], Column(name="icd", kind="category", categories=codes)),
+    )
+    stays = charts(100).frame
+    rows = [(f"s{i}", 10 * k, codes[int(rng.integers(60))]) for i in range(100) for k in range(4)]
+    frame = pl.DataFrame(rows, ["stay", "minute", "icd"], orient="row")
+    cohort = Cohort(Schema(tables=(CHART.table, visits)), stays, linked={"visits": frame})
+    made = SequenceGAN(minutes=0.02, select=False).fit(cohort, seed=0).sample(40, seed=1).linked["visits"]
+    assert made.height > 40 and set(made["icd"].drop_nulls()) <= set(frame["icd"])
+
+
 def test_selection_is_a_stage_that_may_stand_or_fall() -> None:
     model = SequenceGAN(minutes=0.02).fit(charts(120), seed=0)
     assert model.stages[0]["kept"] == 1 and {"success", "membership"} <= set(model.stages[0])
@@ -182,6 +213,7 @@ def test_rows_below_rows_keep_keys_and_the_ends_of_what_owns_them() -> None:
     assert joined.height == labs.height > 0
     assert (joined["pid"] == joined["pid_stay"]).all()  # a link and a parent of one row are of one patient
     assert (joined["taken"] >= joined["came"]).all() and (joined["taken"] <= joined["left"]).all()
+    assert (stays["left"] > stays["came"]).all()
     born = stays.join(made.frame, on="pid")
     assert (born["came"].dt.date() > born["born"]).all()
     assert not set(made.frame["pid"]) & set(real.frame["pid"])
