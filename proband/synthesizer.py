@@ -84,7 +84,7 @@ def find(name: str) -> type[Synthesizer]:
     found = [point for point in metadata.entry_points(group=_GROUP) if point.name == name]
     ours = _OURS | _BEYOND
     if name not in ours and not found:
-        raise InputError(f"There is no synthesizer {name!r}. There are: {', '.join(names())}.")
+        raise InputError(f"There is no synthesizer {name!r}. There are: {', '.join([*names(), *_BEYOND])}.")
     try:
         if name in ours:
             module, attribute = ours[name].split(":")

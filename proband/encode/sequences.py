@@ -28,11 +28,6 @@ class Steps(NamedTuple):
     tokens: np.ndarray
     clock: np.ndarray
 
-    def take(self, owners: np.ndarray) -> Steps:
-        """The steps of these owners, ascending, who are numbered anew."""
-        rows = np.isin(self.owner, owners)
-        return Steps(np.searchsorted(owners, self.owner[rows]), self.tokens[rows], self.clock[rows])
-
 
 @dataclass(frozen=True)
 class StepEncoder:
@@ -41,7 +36,7 @@ class StepEncoder:
     A step has the gap to the one before and a value, or none, of every variable: of each level of the code where the table has
     `measures`, else of each column. Two rows of one owner, time and code make two steps, with gap 0 between them. Values keep
     their atoms, grids and bounds as in any table (`TableEncoder`). The clock runs in `unit` (numbers 1, days, minutes or seconds)
-    from the owner's origin: 0 for numbers, for dates and date-times a column of the parent, else the owner's first row.
+    from the owner's origin: 0 for numbers; for dates and date-times the parent's own time, or where the patient's histories begin.
     """
 
     table: Table

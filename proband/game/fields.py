@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class Layout:
 
     levels: tuple[int, ...]
     ordered: tuple[int, ...]
+
+    @staticmethod
+    def of(fields: Sequence[Any]) -> Layout:
+        """The layout of an encoder's fields: each has so many `levels`, and is `numeric` (all but the first are in order) or not."""
+        return Layout(tuple(field.levels for field in fields), tuple(field.levels - 1 if field.numeric else 0 for field in fields))
 
     @property
     def width(self) -> int:

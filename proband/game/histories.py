@@ -53,7 +53,6 @@ def draw(
     most: int,
     blank: bool,
     rng: torch.Generator,
-    on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """How histories go on: whose each step is (steps,), its tokens (steps, 1 + variables), and its time (steps,); history by history.
 
@@ -65,7 +64,7 @@ def draw(
     told = net.given(given)
     who = torch.arange(len(given))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for step in range(most):
+    for _ in range(most):
         gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
         after = wait(gap)
         clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
@@ -76,8 +75,6 @@ def draw(
         tokens = _step(net, tables, told[who], gap, clock, state, blank, rng)
         state = _after(net, tables, tokens, clock, state)
         found.append((who, tokens, clock))
-        if on_step is not None:
-            on_step(step + 1, most, "draw", {"going on": float(len(who))})
     if not found:
         return who[:0], torch.zeros(0, net.variables + 1, dtype=torch.long), torch.zeros(0)
     whose, tokens, clock = (torch.cat(parts) for parts in zip(*found, strict=True))

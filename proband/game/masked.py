@@ -115,8 +115,8 @@ class Completer(nn.Module):
         """(rows, width) what the blocks make of what is `shown`."""
         for first, second in zip(self.firsts, self.seconds, strict=True):
             h = silu(first(layer_norm(x, x.shape[1:])))
-            x = x + second(_dropped(h, self.dropout, rng))
-        return _dropped(layer_norm(x, x.shape[1:]), self.dropout, rng)
+            x = x + second(dropped(h, self.dropout, rng))
+        return dropped(layer_norm(x, x.shape[1:]), self.dropout, rng)
 
     def logits(self, told: Tensor, part: slice = slice(None), tables: Tables | None = None) -> Tensor:
         """(rows, width of `part`) from what the trunk says."""
@@ -135,7 +135,7 @@ def shapes(layout: Layout) -> Tensor:
     return torch.cat([torch.stack(present, 1) if present else torch.zeros(layout.width, 0), layout.waves], 1)
 
 
-def _dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
+def dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
     if rng is None or not share:
         return x
     return x * (torch.rand(x.shape, generator=rng) >= share) / (1 - share)

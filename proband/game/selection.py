@@ -7,7 +7,8 @@ candidates, Verine et al., OBRS, 2023).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from proband.stats.trees import Trees, boosted, randomised
 
 TREES = 150
 FOLDS = 5
+FAMILIES = ("boosted", "randomised")
 RANDOMISED, LEAF = 40, 20  # trees a fold, and rows in a leaf; leaves of 5 to 60 were within noise of each other
 
 
@@ -65,6 +67,34 @@ def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int) -> Critic:
         said[~fit] = np.stack([first[-1](values[~fit]), _odds(second[-1](values[~fit]))], axis=1)
     slopes = np.maximum(LogisticRegression(C=1e6).fit(said, label).coef_[0], 0)
     return Critic(tuple(first), tuple(second), (float(slopes[0]), float(slopes[1])), auc(said @ slopes, label))
+
+
+def packed(critics: Sequence[Critic]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Critics as plain values and arrays."""
+    facts = [{"slopes": list(c.slopes), "success": c.success, "strength": c.strength, "folds": len(c.boosted)} for c in critics]
+    arrays = {
+        f"{at}.{kind}.{k}.{name}": getattr(trees, name)
+        for at, critic in enumerate(critics)
+        for kind in FAMILIES
+        for k, trees in enumerate(getattr(critic, kind))
+        for name in Trees._fields
+    }
+    return facts, arrays
+
+
+def unpacked(facts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], columns: int) -> tuple[Critic, ...]:
+    """The inverse of `packed`, for critics of so many columns. ValueError or KeyError when the parts do not fit together."""
+    critics = []
+    for at, found in enumerate(facts):
+        families = [
+            tuple(Trees(*(arrays[f"{at}.{kind}.{k}.{name}"] for name in Trees._fields)) for k in range(int(found["folds"])))
+            for kind in FAMILIES
+        ]
+        for trees in (*families[0], *families[1]):
+            trees.check(columns)
+        first, second = (float(slope) for slope in found["slopes"])
+        critics.append(Critic(families[0], families[1], (first, second), float(found["success"]), float(found["strength"])))
+    return tuple(critics)
 
 
 def _odds(share: np.ndarray) -> np.ndarray:

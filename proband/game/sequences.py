@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from proband.game.fields import Layout
 from proband.game.layers import linear
-from proband.game.masked import NOBODY, shapes
+from proband.game.masked import NOBODY, dropped, shapes
 from proband.game.play import average, deterministic
 
 CLOCKS = 8  # numbers that say how late it is
@@ -234,13 +234,13 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     begin = torch.tanh(net.begin(given))
     late = net.clock(batch.clock)
     seen = summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
-    states, _ = net.cell(_dropped(seen, net.dropout, rng), begin[None].contiguous())
+    states, _ = net.cell(dropped(seen, net.dropout, rng), begin[None].contiguous())
     states = torch.cat([begin[:, None], states[:, :-1]], 1)
     before = torch.cat([torch.zeros_like(late[:, :1]), late[:, :-1]], 1)
     gaps = torch.cat([torch.zeros_like(batch.tokens[:, :1, 0]), batch.tokens[:, :-1, 0]], 1)
     real = torch.arange(longest)[None] < batch.length[:, None]
     owner = real.nonzero()[:, 0]
-    states, given_each = _dropped(states[real], net.dropout, rng), given[owner]
+    states, given_each = dropped(states[real], net.dropout, rng), given[owner]
     wait = cross_entropy(
         net.gap_logits(states, given_each, before[real], gaps[real], tables["now"]), batch.tokens[..., 0][real], reduction="none"
     )
@@ -249,7 +249,7 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     tokens, clock = batch.tokens[real][going], batch.clock[real][going]
     own = net.of(past, clock)
     context = net.context(states[going], given_each[going], late[real][going], tokens[:, 0], past, own, tables)
-    context = _dropped(context, net.dropout, rng)
+    context = dropped(context, net.dropout, rng)
     there = (tokens[:, 1:] > 0).float()
     earlier = torch.ones(net.variables, net.variables).triu(1)[..., None] * net.asked_before[:, None]  # (of, to, NARROW)
     step_before = (there @ earlier.flatten(1)).unflatten(1, (net.variables, NARROW))
@@ -276,12 +276,6 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     owner_going = owner[going]
     zero = torch.zeros(rows)
     return Losses(zero.index_add(0, owner, wait), zero.index_add(0, owner_going, asked), zero.index_add(0, owner_going[step], value))
-
-
-def _dropped(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
-    if rng is None or not share:
-        return x
-    return x * (torch.rand(x.shape, generator=rng) >= share) / (1 - share)
 
 
 class Charts(NamedTuple):

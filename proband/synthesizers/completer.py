@@ -22,8 +22,7 @@ ROWS_AT_ONCE = 8192
 
 def variables_of(encoder: TableEncoder) -> Variables:
     """The variables of the encoder's rows; a field has places when one of its tokens is a range."""
-    layout = Layout(tuple(f.levels for f in encoder.fields), tuple(f.levels - 1 if f.numeric else 0 for f in encoder.fields))
-    return Variables.of(layout, tuple(f for f in range(len(encoder.fields)) if encoder.bins(f).any()))
+    return Variables.of(Layout.of(encoder.fields), tuple(f for f in range(len(encoder.fields)) if encoder.bins(f).any()))
 
 
 def steps_in(minutes: float, variables: Variables, rows: int) -> int:

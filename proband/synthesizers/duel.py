@@ -152,7 +152,7 @@ class DuelGAN:
             self._fitted = learned_privately(cohort, Budget(self.rho), seed=seed, on_step=on_step)
             return self
         encoder = TableEncoder.learnable(cohort)
-        layout = _layout(encoder)
+        layout = Layout.of(encoder.fields)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "duel", "fit"))
         patients = cohort.patients.sort()
         held_out = patients.gather(seeds.generator(seed, "duel", "held out").permutation(len(patients))[: round(HELD_OUT * len(patients))])
@@ -318,10 +318,6 @@ def _cells(learned: _Fitted, cohort: Cohort) -> Tensor:
     """(rows, fields) as the players see the rows: each token's cell."""
     starts = np.cumsum([0, *(field.levels for field in learned.encoder.fields[:-1])])
     return torch.from_numpy(learned.cell[learned.encoder.encode(cohort.frame).tokens + starts])
-
-
-def _layout(encoder: TableEncoder) -> Layout:
-    return Layout(tuple(f.levels for f in encoder.fields), tuple(f.levels - 1 if f.numeric else 0 for f in encoder.fields))
 
 
 def _counts(encoder: TableEncoder) -> list[Tensor]:

@@ -18,15 +18,14 @@ START = "(start)"  # the time at which a patient's histories begin, beside their
 SURE = 20  # rows that must agree before an order of two dates is believed
 
 
-def patients(cohort: Cohort) -> pl.Series:
-    """The keys of the patients. InputError unless every one has one row of their own and linked tables."""
+def checked(cohort: Cohort) -> None:
+    """InputError unless every patient has one row of their own, and there are linked tables."""
     table = cohort.schema.table
     if not cohort.schema.children:
         raise InputError("The cohort has one table, and nobody in it a history. Use TableGAN, or declare the linked tables.")
     keys = cohort.frame[table.key] if table.key else None
     if keys is None or keys.null_count() or keys.n_unique() < len(keys):
         raise InputError(f"Table {table.name!r}: its key must name every patient once; linked rows would be nobody's. Declare or mend key.")
-    return keys
 
 
 def temporal(column: Column) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -23,21 +22,19 @@ from proband.errors import InputError
 from proband.game.fields import Layout
 from proband.game.histories import draw, started
 from proband.game.play import deterministic
-from proband.game.selection import Critic, select
+from proband.game.selection import Critic, packed, select, unpacked
 from proband.game.sequences import STEPS, Charts, Historian, learn
-from proband.schema import Column, Schema, Table, rules
+from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
-from proband.stats.discrimination import auc
-from proband.stats.sequences import Events, summaries
-from proband.stats.trees import Trees, boosted
+from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
-from proband.synthesizers import linked
+from proband.synthesizers import linked, outcomes
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
+from proband.synthesizers.outcomes import Outcome
 from proband.synthesizers.refine import HELD_OUT, held_out, selected
 
 CANDIDATES = 5  # drawn for each patient who is kept
-FEWEST, TOLD = 10, 0.6  # patients of either level on either side, and the AUC there, for a column to be told by histories
 PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
 DROPOUT = 0.2
 
@@ -62,23 +59,12 @@ class _Part(NamedTuple):
     most: int
 
 
-class _Last(NamedTuple):
-    """A column of the patients' own table that their histories tell: trees for its second level, given whole patients.
-
-    figure  its place among the critic's figures, which the trees do not see
-    """
-
-    column: str
-    figure: int
-    trees: Trees
-
-
 @dataclass(frozen=True)
 class _Fitted:
     schema: Schema
     root: SequentialForest
     parts: dict[str, _Part]
-    last: tuple[_Last, ...]
+    outcomes: tuple[Outcome, ...]
     critics: tuple[Critic, ...]
     stages: list[dict[str, float]]
     on_synthetic: bool
@@ -93,8 +79,8 @@ class SequenceGAN:
     The patients' own table comes from a sequential forest. Then each linked table, given the row that owns it: when the next step
     comes, what is measured then, and how much (`game.sequences`). Columns of two levels that whole histories tell, as they tell an
     outcome, are then drawn anew given all the rest: a likelihood of thousands of cells hears that one too little. (Not those that
-    `where` asks for.) A row of a table never comes before the origin of its owner, after what ended its owner's rows in the
-    training data, or out of order.
+    `where` asks for.) A row of a table never comes after what ended its owner's rows in the training data, or out of order; before
+    the origin of its owner only where a first row of the training data did.
 
     >>> model = SequenceGAN().fit(cohort, seed=0)                              # doctest: +SKIP
     >>> model.sample(100, seed=1, where="died").linked["events"]               # doctest: +SKIP
@@ -122,11 +108,11 @@ class SequenceGAN:
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Learn from the train part of a cohort with linked tables. Interrupted, the model stays as it was."""
-        linked.patients(cohort)
+        linked.checked(cohort)
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"))
-        frames = {cohort.schema.table.name: root.frame, **cohort.linked}
+        frames = {root.schema.table.name: root.frame, **cohort.linked}
         rows = {table.name: max(cohort.linked[table.name].height, 1) for table in cohort.schema.children}
         parts: dict[str, _Part] = {}
         for table in cohort.schema.children:
@@ -134,9 +120,11 @@ class SequenceGAN:
             parts[table.name] = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step)
         learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None)
         if aside.any() and not aside.all():
-            learned = replace(learned, last=_outcomes(learned, _figures(learned, frames), aside, seed))
-        if self.select and aside.any():
-            learned = _played(learned, cohort, aside, seed, on_step)
+            figures = _figures(learned, frames)
+            told = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
+            learned = replace(learned, outcomes=outcomes.learned(told, figures, aside, seed))
+            if self.select:
+                learned = _played(learned, figures, aside, seed, on_step)
         self._fitted = learned
         return self
 
@@ -157,21 +145,19 @@ class SequenceGAN:
         Only tables that hang on the patients' own go on; those below them are as they were.
         """
         learned = self._learned
-        linked.patients(cohort)
+        linked.checked(cohort)
         rng = seeds.generator(seed, "sequences", "futures")
         return [_future(learned, cohort, rng, self.name, seed) for _ in range(counted(n))]
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds counts, sorted values and weights: guard it as you guard the data."""
         learned = self._learned
+        told, of_outcomes = outcomes.packed(learned.outcomes)
+        critics, of_critics = packed(learned.critics)
         config: dict[str, Any] = {
             "schema": learned.schema.model_dump(mode="json"), "minutes": self.minutes, "select": self.select,
             "stages": learned.stages, "on_synthetic": learned.on_synthetic, "parts": {},
-            "last": [[one.column, one.figure] for one in learned.last],
-            "critics": [
-                {"slopes": list(each.slopes), "success": each.success, "strength": each.strength, "folds": len(each.boosted)}
-                for each in learned.critics
-            ],
+            "outcomes": told, "critics": critics,
         }  # fmt: skip
         config["root"], found = learned.root.state()
         arrays = {f"root.{key}": array for key, array in found.items()}
@@ -186,12 +172,8 @@ class SequenceGAN:
             arrays |= {f"{at}.steps.{key}": array for key, array in of_steps.items()}
             arrays |= {f"{at}.context.{key}": array for key, array in of_context.items()}
             arrays |= {f"{at}.net.{key}": weight.numpy() for key, weight in part.net.state_dict().items()}
-        for one in learned.last:
-            arrays |= {f"last.{one.column}.{name}": getattr(one.trees, name) for name in Trees._fields}
-        for at, critic in enumerate(learned.critics):
-            for kind in ("boosted", "randomised"):
-                for k, trees in enumerate(getattr(critic, kind)):
-                    arrays |= {f"critic.{at}.{kind}.{k}.{name}": getattr(trees, name) for name in Trees._fields}
+        arrays |= {f"outcome.{key}": array for key, array in of_outcomes.items()}
+        arrays |= {f"critic.{key}": array for key, array in of_critics.items()}
         write_model(path, self.name, config, arrays)
 
     @classmethod
@@ -223,21 +205,13 @@ class SequenceGAN:
             parts[table.name] = _Part(
                 context, steps, net.requires_grad_(False), until, float(plain_part["latest"]), int(plain_part["most"])
             )
-        critics = []
-        for at, found in enumerate(config["critics"]):
-            families = [
-                tuple(Trees(*(arrays[f"critic.{at}.{kind}.{k}.{name}"] for name in Trees._fields)) for k in range(int(found["folds"])))
-                for kind in ("boosted", "randomised")
-            ]
-            slopes = tuple(float(slope) for slope in found["slopes"])
-            critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"]), float(found["strength"])))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
-        last = tuple(
-            _Last(str(name), int(figure), Trees(*(arrays[f"last.{name}.{field}"] for field in Trees._fields)))
-            for name, figure in config["last"]
-        )
-        model._fitted = _Fitted(schema, root, parts, last, tuple(critics), stages, bool(config["on_synthetic"]))
+        bare = _Fitted(schema, root, parts, (), (), stages, bool(config["on_synthetic"]))
+        figures = _width(bare)
+        told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
+        critics = unpacked(config["critics"], under("critic.", arrays), figures)
+        model._fitted = replace(bare, outcomes=told, critics=critics)
         return model
 
 
@@ -269,15 +243,14 @@ def _told(
                 until.append(name)
     latest = float(found.clock.max(initial=0.0))
     gaps = np.diff(found.clock)[np.diff(found.owner) == 0]
-    common = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
-    values, times_held = np.unique(gaps[gaps > 0], return_counts=True)
-    common = float(values[np.argmax(times_held)]) if len(values) and times_held.max() > 1 else common
+    values, held = np.unique(gaps[gaps > 0], return_counts=True)
+    common = float(values[np.argmax(held)]) if held.max(initial=0) > 1 else float(np.median(values)) if len(values) else 1.0
     rng = torch.Generator().manual_seed(seeds.integer(seed, "sequences", table.name))
     net = _fresh(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
     charts = _charts(_given(encoder, context), found)
-    held = torch.from_numpy(aside[patients])
+    unseen = torch.from_numpy(aside[patients])
     rows = torch.arange(len(owners))
-    own, unseen = rows[~held], rows[held][:MOST_HELD_OUT]
+    own, unseen = rows[~unseen], rows[unseen][:MOST_HELD_OUT]
     total = int(charts.length[own].sum())
     batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
     told = f"learn {table.name}"
@@ -291,16 +264,10 @@ def _seconds(steps: StepEncoder, batch: int) -> float:
     return 0.01 + batch * (3e-5 + 5e-6 * len(steps.variables))
 
 
-def _layout(encoder: TableEncoder) -> Layout:
-    return Layout(
-        tuple(field.levels for field in encoder.fields), tuple(field.levels - 1 if field.numeric else 0 for field in encoder.fields)
-    )
-
-
 def _fresh(context: TableEncoder, steps: StepEncoder, rng: torch.Generator, *, scale: float, periods: tuple[float, ...]) -> Historian:
     """The network before it has learned: it knows the shares of every token."""
     counts = torch.cat([torch.from_numpy(field.counts) for field in steps.encoder.fields])
-    return Historian(_layout(context), _layout(steps.encoder), counts, rng, scale=scale, periods=periods, dropout=DROPOUT)
+    return Historian(Layout.of(context.fields), Layout.of(steps.encoder.fields), counts, rng, scale=scale, periods=periods, dropout=DROPOUT)
 
 
 def _given(context: TableEncoder, frame: pl.DataFrame) -> torch.Tensor:
@@ -326,55 +293,20 @@ def _wider(learned: _Fitted) -> Schema:
     return learned.schema.model_copy(update={"tables": (learned.root.schema.table, *learned.schema.children)})
 
 
-def _outcomes(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int) -> tuple[_Last, ...]:
-    """The columns of two levels that trees tell the patients `aside` from their histories."""
-    found = []
-    told = [column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")]
-    for at, column in enumerate(told):
-        levels, known = figures[:, at], ~np.isnan(figures[:, at])
-        two = column.kind == "boolean" or (column.kind == "category" and len(column.categories or ()) == 2)
-        if not two or min(((levels == level) & known & side).sum() for level in (0, 1) for side in (aside, ~aside)) < FEWEST:
-            continue
-        others = np.delete(figures, at, axis=1)
-        grow = partial(boosted, kind="classifier", seed=seeds.integer(seed, "sequences", column.name), trees=150, leaves=8, rate=0.05)
-        trees = grow(others[known & ~aside], levels[known & ~aside])
-        if auc(trees(others[known & aside]), levels[known & aside]) >= TOLD:
-            found.append(_Last(column.name, at, grow(others[known], levels[known])))
-    return tuple(found)
-
-
-def _retold(learned: _Fitted, frames: dict[str, pl.DataFrame], where: str | None, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
-    """`frames` with the columns that histories tell drawn anew; those that `where` reads, and missing values, stay."""
-    root = learned.schema.table
-    asked = rules.columns(where, root) if where else frozenset()
-    if not learned.last:
-        return frames
-    figures = _figures(learned, frames)
-    for one in learned.last:
-        if one.column in asked:
-            continue
-        odds = one.trees(np.delete(figures, one.figure, axis=1))
-        second = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
-        column, known = root[one.column], ~np.isnan(figures[:, one.figure])
-        words = [False, True] if column.kind == "boolean" else list(column.categories or ())
-        drawn = pl.Series(one.column, [words[int(level)] for level in second], dtype=column.dtype)
-        before = frames[root.name]
-        frames = frames | {root.name: before.with_columns(before[one.column].zip_with(pl.Series(~known), drawn))}
-        figures[:, one.figure] = np.where(known, second, np.nan)
-    return frames
-
-
-def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> dict[str, pl.DataFrame]:
-    """Every table of `n` patients before any critic chooses; keys are the numbers of rows."""
-    wider = _wider(learned)
+def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> tuple[dict[str, pl.DataFrame], np.ndarray]:
+    """Every table of `n` patients before any critic chooses, keyed by the numbers of rows; and their figures."""
+    wider, table = _wider(learned), learned.root.schema.table
     first = learned.root.sample(n, seed=int(rng.integers(2**31)), where=where).frame
-    key = learned.schema.table.key or ""
-    frames = {wider.table.name: first.with_columns(pl.Series(key, [str(row) for row in range(n)], dtype=pl.String))}
-    for table in learned.schema.children:
-        _, context, patients = linked.context(wider, frames, table.parent or "")
-        found, _ = _drawn(learned, wider, frames, table, context, None, rng)
-        frames[table.name] = linked.completed(learned.schema, frames, table, found, patients, rng)
-    return _retold(learned, frames, where, rng)
+    frames = {table.name: first.with_columns(pl.Series(table.key or "", [str(row) for row in range(n)], dtype=pl.String))}
+    for child in learned.schema.children:
+        _, context, patients = linked.context(wider, frames, child.parent or "")
+        rows = _drawn(learned, wider, frames, child, context, None, rng)
+        frames[child.name] = linked.completed(learned.schema, frames, child, rows, patients, rng)
+    asked = rules.columns(where, table) if where else frozenset()
+    own = {column.name: column for column in table.columns}
+    told = [outcome for outcome in learned.outcomes if outcome.column not in asked]
+    retold, figures = outcomes.drawn(told, own, frames[table.name], _figures(learned, frames), rng)
+    return frames | {table.name: retold}, figures
 
 
 def _drawn(
@@ -385,8 +317,8 @@ def _drawn(
     context: pl.DataFrame,
     so_far: Steps | None,
     rng: np.random.Generator,
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """Rows of `table` for the rows that own them, after those `so_far`; and their clock's origins."""
+) -> pl.DataFrame:
+    """Rows of `table` for the rows that own them, after those `so_far`."""
     part, noise = learned.parts[table.name], torch.Generator().manual_seed(int(rng.integers(2**62)))
     parent = schema[table.parent or ""]
     origins, time = linked.origins(schema, frames, table), time_of(table)
@@ -408,7 +340,7 @@ def _drawn(
             rng=noise,
         )
     steps = Steps(whose.numpy(), tokens.numpy(), clock.numpy().astype(float))
-    return part.steps.decode(steps, frames[parent.name][parent.key or ""], origins, rng), origins
+    return part.steps.decode(steps, frames[parent.name][parent.key or ""], origins, rng)
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
@@ -423,7 +355,7 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
         parent = wider[table.parent or ""]
         wide, owner, clock = part.wide(frames[table.name], frames[parent.name][parent.key or ""], origins)
         who = patients[owner]
-        values = np.stack([_value(wide[column.name], column) for column in part.variables], axis=1) if part.variables else np.zeros((0, 0))
+        values = plain(wide, part.encoder.schema)[:, 1:]  # without the gap
         step, variable = np.nonzero(~np.isnan(values))
         order = np.lexsort((clock[step], who[step]))
         step, variable = step[order], variable[order]
@@ -438,30 +370,26 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     return np.concatenate(found, axis=1)
 
 
-def _value(series: pl.Series, column: Column) -> np.ndarray:
-    """Numbers as they are, levels by their place in `categories`; NaN is missing."""
-    schema = Schema(tables=(Table(name="step", columns=(column,)),))
-    return plain(pl.DataFrame([series]), schema)[:, 0]
+def _width(learned: _Fitted) -> int:
+    """How many figures a patient has."""
+    own = [column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")]
+    return len(own) + sum(len(SUMMARIES) * len(part.steps.variables) + 3 for part in learned.parts.values())
 
 
-def _played(learned: _Fitted, cohort: Cohort, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
-    """The critics of the rounds of selection that the judge let stand."""
-    rng = seeds.generator(seed, "sequences", "select")
-    frames = {cohort.schema.table.name: linked.rooted(cohort).frame, **cohort.linked}
-    every = _figures(learned, frames)
-    n = int((~aside).sum())
+def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
+    """The critics of the rounds of selection that the judge let stand. figures: those of the real patients."""
+    rng, n = seeds.generator(seed, "sequences", "select"), int((~aside).sum())
     sizes = [CANDIDATES * min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
-    fakes = np.concatenate([_figures(learned, _candidates(learned, size, rng, None)) for size in sizes])
-    found = selected(fakes, every[~aside], every[aside], n=n, seed=seed, on_step=on_step)
+    fakes = np.concatenate([_candidates(learned, size, rng, None)[1] for size in sizes])
+    found = selected(fakes, figures[~aside], figures[aside], n=n, seed=seed, on_step=on_step)
     return replace(learned, critics=found.critics, stages=found.stages)
 
 
 def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> dict[str, pl.DataFrame]:
     """`n` of more candidates, as the critics weigh them."""
     if not learned.critics:
-        return _candidates(learned, n, rng, where)
-    frames = _candidates(learned, CANDIDATES * n, rng, where)
-    figures = _figures(learned, frames)
+        return _candidates(learned, n, rng, where)[0]
+    frames, figures = _candidates(learned, CANDIDATES * n, rng, where)
     kept = select(np.sum([critic.log_odds(figures) for critic in learned.critics], axis=0), n, rng)
     return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
@@ -478,6 +406,6 @@ def _future(learned: _Fitted, cohort: Cohort, rng: np.random.Generator, name: st
         _, context, patients = linked.context(wider, frames, table.parent)
         origins = np.nan_to_num(linked.origins(wider, frames, table))
         so_far = part.steps.encode(frames[table.name], cohort.frame[wider.table.key or ""], origins)
-        more, _ = _drawn(learned, wider, frames, table, context, so_far, rng)
+        more = _drawn(learned, wider, frames, table, context, so_far, rng)
         tables[table.name] = pl.concat([tables[table.name], linked.completed(learned.schema, frames, table, more, patients, rng)])
     return marked(cohort.frame, learned.schema, name, seed, where=None, on_synthetic=learned.on_synthetic, linked=tables)

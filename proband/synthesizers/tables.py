@@ -21,11 +21,10 @@ from proband.encode.plain import plain
 from proband.errors import InputError
 from proband.game.masked import Completer
 from proband.game.play import deterministic
-from proband.game.selection import Critic, learn_critic, select
+from proband.game.selection import Critic, learn_critic, packed, select, unpacked
 from proband.schema import rules
 from proband.schema.model import validated
 from proband.stats.neighbours import row_hashes
-from proband.stats.trees import Trees
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import chain as chains
 from proband.synthesizers import completer
@@ -183,23 +182,18 @@ class TableGAN:
         learned = self._learned
         plain_encoder, arrays = learned.encoder.state()
         plain_chain, chain_arrays = chains.state(learned.chain)
+        critics, critic_arrays = packed(learned.critics)
         config = {
             "schema": learned.encoder.schema.model_dump(mode="json"), "encoder": plain_encoder, "chain": plain_chain,
             "minutes": self.minutes, "select": self.select, "duel": self.duel,
             "stages": learned.stages, "on_synthetic": learned.on_synthetic,
-            "critics": [
-                {"slopes": list(each.slopes), "success": each.success, "strength": each.strength, "folds": len(each.boosted)}
-                for each in learned.critics
-            ],
+            "critics": critics,
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
         found |= {f"chain.{key}": array for key, array in chain_arrays.items()}
         found["alone"] = learned.alone
         found |= {f"net.{key}": weight.numpy() for key, weight in learned.net.state_dict().items()}
-        for at, critic in enumerate(learned.critics):
-            for kind in ("boosted", "randomised"):
-                for k, trees in enumerate(getattr(critic, kind)):
-                    found |= {f"critic.{at}.{kind}.{k}.{name}": getattr(trees, name) for name in Trees._fields}
+        found |= {f"critic.{key}": array for key, array in critic_arrays.items()}
         write_model(path, self.name, config, found)
 
     @classmethod
@@ -214,23 +208,14 @@ class TableGAN:
         encoder = TableEncoder.restored(schema, config["encoder"], under("encoder.", arrays))
         chain = chains.restored(encoder.fields, config["chain"], under("chain.", arrays))
         columns = plain(encoder.decode(Codes(np.zeros((1, len(encoder.fields)), np.int32), np.full((1, len(encoder.fields)), 0.5))), schema)
-        critics = []
-        for at, found in enumerate(config["critics"]):
-            families = [
-                tuple(Trees(*(arrays[f"critic.{at}.{kind}.{k}.{name}"] for name in Trees._fields)) for k in range(int(found["folds"])))
-                for kind in ("boosted", "randomised")
-            ]
-            for trees in (*families[0], *families[1]):
-                trees.check(columns.shape[1])
-            slopes = tuple(float(slope) for slope in found["slopes"])
-            critics.append(Critic(families[0], families[1], (slopes[0], slopes[1]), float(found["success"]), float(found["strength"])))
+        critics = unpacked(config["critics"], under("critic.", arrays), columns.shape[1])
         model = cls(minutes=config["minutes"], select=bool(config["select"]), duel=bool(config["duel"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         net = _net(encoder, under("net.", arrays))
         alone = arrays["alone"]
         if alone.dtype != np.uint64 or alone.ndim != 1:
             raise ValueError("the hashes of rows are not hashes")
-        model._fitted = _Fitted(encoder, chain, net, tuple(critics), stages, alone, bool(config["on_synthetic"]))
+        model._fitted = _Fitted(encoder, chain, net, critics, stages, alone, bool(config["on_synthetic"]))
         return model
 
 
