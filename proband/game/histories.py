@@ -8,19 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proband.game.sequences import NARROW, Historian, Histories, Past, pasts, summed
+from proband.game.sequences import LENGTHS, NARROW, Historian, Histories, Past, class_of, pasts, summed
 
 
 class State(NamedTuple):
-    """Where histories stand: the recurrent state, the last gap's token, the time, and the past of each variable."""
+    """Where histories stand: steps so far, the recurrent state, the last gap's token, the time, and the past of each variable."""
 
+    steps: Tensor
     hidden: Tensor
     gap: Tensor
     clock: Tensor
     past: Past
 
     def take(self, rows: Tensor) -> State:
-        return State(self.hidden[rows], self.gap[rows], self.clock[rows], Past(*(part[rows] for part in self.past)))
+        return State(self.steps[rows], self.hidden[rows], self.gap[rows], self.clock[rows], Past(*(part[rows] for part in self.past)))
 
 
 @torch.no_grad()
@@ -35,6 +36,7 @@ def started(net: Historian, so_far: Histories) -> State:
     some = before >= 0
     at = before.clamp(min=0)
     return State(
+        so_far.length - 1,
         torch.where(some[:, None], states[rows, at], begin),
         torch.where(some, so_far.tokens[rows, at, 0], 0),
         torch.where(some, so_far.clock[rows, at], 0.0),
@@ -65,7 +67,9 @@ def draw(
     who = torch.arange(len(given))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(most):
-        gap = _chosen(net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"]), rng)
+        logits = net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"])
+        logits[:, 0] += net.ending[class_of(state.steps)]
+        gap = _chosen(logits, rng)
         after = wait(gap)
         clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
         going = (gap > 0) & (clock <= latest[who])
@@ -97,7 +101,7 @@ def _step(
         if len(rows):
             variable = torch.full_like(rows, v)
             hidden = net.value_hidden(base[rows], own[rows, v], state.past.last[rows, v], variable, before[rows], tables)
-            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, v, tables), rng)
+            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, own[rows, v], v, tables), rng)
             before[rows] += tables["before"][tokens[rows, 1 + v] + net.steps.starts[1 + v]]
     return tokens
 
@@ -138,10 +142,35 @@ def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: 
         past.often + there,
         past.total + net.score[values + net.steps.starts[1:]] * there,
     )
-    return State(hidden[:, 0], tokens[:, 0], clock, after)
+    return State(state.steps + 1, hidden[:, 0], tokens[:, 0], clock, after)
 
 
 def _chosen(logits: Tensor, rng: torch.Generator) -> Tensor:
     """(rows,) a level for each row of logits."""
     until = torch.cumsum(torch.softmax(logits.double(), 1), 1)
     return (until <= torch.rand(len(logits), 1, generator=rng, dtype=torch.double) * until[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+
+
+ROUNDS, PRIOR = 4, 5.0  # of drawing and mending; steps at risk that what is drawn itself counts for, where real histories are few
+
+
+def mend_endings(net: Historian, lengths: Tensor, again: Callable[[], Tensor]) -> None:
+    """Let drawn histories end as often as real ones at every length, which a network that learned from few tells poorly.
+
+    lengths   (histories,) steps of the real ones
+    again     draws histories with the network as it is, and gives their steps
+    """
+    real_ended, real_stood = _hazards(lengths)
+    for _ in range(ROUNDS):
+        ended, stood = _hazards(again())
+        drawn = (ended + 0.5) / (stood + 1)
+        real = (real_ended + PRIOR * drawn) / (real_stood + PRIOR)
+        net.ending += torch.where(stood > 0, torch.logit(real, 1e-4) - torch.logit(drawn, 1e-4), 0.0).clamp(-2, 2).float()
+
+
+def _hazards(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(LENGTHS,) each: how many histories ended in a class of lengths, and at how many steps in it they might have."""
+    ended = torch.bincount(class_of(lengths), minlength=LENGTHS).double()
+    longer = len(lengths) - torch.bincount(lengths, minlength=int(lengths.max()) + 1).cumsum(0)
+    stood = torch.cat([torch.tensor([len(lengths)]), longer])[: int(lengths.max()) + 1]
+    return ended, torch.zeros(LENGTHS, dtype=torch.double).index_add(0, class_of(torch.arange(len(stood))), stood.double())

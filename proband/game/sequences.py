@@ -21,6 +21,8 @@ from proband.game.layers import linear
 from proband.game.masked import NOBODY, dropped, shapes
 from proband.game.play import average, deterministic
 
+PULL = 30.0  # for the weights of the curve to be of the others' size
+LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
 OWN = 5  # numbers that the past says of each variable
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
@@ -64,6 +66,7 @@ class Historian(nn.Module):
 
     log_shares: Tensor
     score: Tensor
+    ending: Tensor
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class Historian(nn.Module):
         self.deep = nn.ModuleList([linear(NARROW, 2 * NARROW, rng, gain=2**0.5), linear(2 * NARROW, NARROW, rng, gain=0.0)])
         self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
         self.bias = nn.Parameter(torch.zeros(steps.width))
+        self.lean, self.bend = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(2))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
         shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
         self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
@@ -114,6 +118,7 @@ class Historian(nn.Module):
             here = shares_measured(counts, steps)
             self.asked_bias.copy_(torch.log(here / (1 - here)).float())
         self.register_buffer("score", _scores(counts, steps))
+        self.register_buffer("ending", torch.zeros(LENGTHS))  # added to the logit of ending, where histories are drawn
 
     # What both training and drawing ask, for any leading shape.
 
@@ -164,11 +169,20 @@ class Historian(nn.Module):
         first, second = self.deep
         return silu(x + second(silu(first(layer_norm(x, x.shape[-1:])))))
 
-    def value_logits(self, hidden: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
-        """(entries, levels of the variable but 0)."""
+    def value_logits(self, hidden: Tensor, own: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
+        """(entries, levels of the variable but 0).
+
+        Beside what the network makes of each level, a normal curve along those in order, whose place and width follow from the variable's
+        own past: few histories are enough to learn that a value stays near the last one.
+        """
         part = self.steps.part(1 + variable)
         part = slice(part.start + 1, part.stop)
-        return hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
+        logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
+        if not self.steps.ordered[1 + variable]:
+            return logits
+        score = self.score[part]
+        lean, bend = (PULL * (own @ weights[variable]) for weights in (self.lean, self.bend))
+        return logits + lean[:, None] * score + bend[:, None] * score**2
 
     def tables(self) -> dict[str, Tensor]:
         """Level by level, what the parameters come to."""
@@ -200,6 +214,11 @@ def _scores(counts: Tensor, steps: Layout) -> Tensor:
         middle = torch.cumsum(part[1:], 0) - part[1:] / 2
         found.append(torch.cat([torch.zeros(1, dtype=torch.double), 2 * middle / part[1:].sum().clamp(min=1) - 1]))
     return torch.cat(found).float()
+
+
+def class_of(steps: Tensor) -> Tensor:
+    """The class of histories of so many steps: 0, 1 and 2 stand alone."""
+    return (2 * torch.log2(steps.double() + 1)).floor().long().clamp(max=LENGTHS - 1)
 
 
 def pasts(net: Historian, tokens: Tensor, clock: Tensor) -> Past:
@@ -264,12 +283,13 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     told = net.valued(context) + there @ net.together
     turn = torch.argsort(variable, stable=True)  # variable by variable
     step, variable, value_before = step[turn], variable[turn], value_before[turn]
-    hidden = net.value_hidden(told[step], own[step, variable], past.last[step, variable], variable, value_before, tables)
+    mine = own[step, variable]
+    hidden = net.value_hidden(told[step], mine, past.last[step, variable], variable, value_before, tables)
     right = tokens[step, 1 + variable] - 1
     sizes = torch.bincount(variable, minlength=net.variables).tolist()
     parts = [
-        cross_entropy(net.value_logits(h, v, tables), r, reduction="none")
-        for v, (h, r) in enumerate(zip(hidden.split(sizes), right.split(sizes), strict=True))
+        cross_entropy(net.value_logits(h, o, v, tables), r, reduction="none")
+        for v, (h, o, r) in enumerate(zip(hidden.split(sizes), mine.split(sizes), right.split(sizes), strict=True))
         if len(r)
     ]
     value = torch.cat(parts) if parts else torch.zeros(0)

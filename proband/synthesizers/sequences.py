@@ -20,7 +20,7 @@ from proband.encode.plain import plain
 from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.fields import Layout
-from proband.game.histories import draw, started
+from proband.game.histories import draw, mend_endings, started
 from proband.game.play import deterministic
 from proband.game.selection import Critic, packed, select, unpacked
 from proband.game.sequences import STEPS, Charts, Historian, learn
@@ -41,6 +41,7 @@ DROPOUT = 0.2
 MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
+MOST_MENDED = 1000  # histories that are drawn to see where they end
 
 
 class _Part(NamedTuple):
@@ -256,7 +257,16 @@ def _told(
     told = f"learn {table.name}"
     say: OnStep | None = None if on_step is None else lambda step, of, _, figures: on_step(step, of, told, figures)
     net, _ = learn(net, charts, own, unseen if len(unseen) else own, batches=batches, rng=rng, on_step=say)
-    return _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
+    part = _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
+    some = np.sort(seeds.generator(seed, "sequences", "endings", table.name).permutation(len(owners))[:MOST_MENDED])
+    draws = seeds.generator(seed, "sequences", "mended", table.name)
+
+    def again() -> torch.Tensor:
+        found = _steps(part, table, context[some.tolist()], origins[some], None, draws)
+        return torch.from_numpy(np.bincount(found.owner, minlength=len(some)))
+
+    mend_endings(net, charts.length - 1, again)
+    return part
 
 
 def _seconds(steps: StepEncoder, batch: int) -> float:
@@ -319,12 +329,17 @@ def _drawn(
     rng: np.random.Generator,
 ) -> pl.DataFrame:
     """Rows of `table` for the rows that own them, after those `so_far`."""
-    part, noise = learned.parts[table.name], torch.Generator().manual_seed(int(rng.integers(2**62)))
-    parent = schema[table.parent or ""]
-    origins, time = linked.origins(schema, frames, table), time_of(table)
+    part, parent = learned.parts[table.name], schema[table.parent or ""]
+    origins = linked.origins(schema, frames, table)
+    steps = _steps(part, table, context, origins, so_far, rng)
+    return part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
+
+
+def _steps(part: _Part, table: Table, context: pl.DataFrame, origins: np.ndarray, so_far: Steps | None, rng: np.random.Generator) -> Steps:
+    """Steps for the rows that own them, after those `so_far`."""
+    noise, time = torch.Generator().manual_seed(int(rng.integers(2**62))), time_of(table)
     until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
     latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
-    origins = np.nan_to_num(origins)
     nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
     given = _given(part.context, context)
     charts = _charts(given, nothing if so_far is None else so_far)
@@ -339,8 +354,7 @@ def _drawn(
             blank=table.measures is None,
             rng=noise,
         )
-    steps = Steps(whose.numpy(), tokens.numpy(), clock.numpy().astype(float))
-    return part.steps.decode(steps, frames[parent.name][parent.key or ""], origins, rng)
+    return Steps(whose.numpy(), tokens.numpy(), clock.numpy().astype(float))
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
