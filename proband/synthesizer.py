@@ -99,6 +99,11 @@ def timed(name: str) -> bool:
     return "minutes" in inspect.signature(find(name)).parameters
 
 
+def resumes(synthesizer: Synthesizer) -> bool:
+    """Whether a fit that was killed can go on: whether `fit` takes the folder `unfinished`."""
+    return "unfinished" in inspect.signature(synthesizer.fit).parameters
+
+
 def private(name: str) -> bool:
     """Whether the synthesizer called `name` has the dial `epsilon`; TableGAN has it to say why it cannot be turned."""
     return "epsilon" in inspect.signature(find(name)).parameters

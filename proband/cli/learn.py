@@ -41,6 +41,7 @@ def fit(
     from proband.cost import measure
     from proband.pipeline import make
     from proband.privacy.ledger import enter_fit, ledger_of
+    from proband.synthesizer import resumes
 
     must_be_new(out)
     if not out.absolute().parent.is_dir():  # asked before the ledger is charged
@@ -53,7 +54,8 @@ def fit(
         cohort = read_cohort(data, schema)
         kept = ledger_of(data, ledger)
         entered = enter_fit(kept, model, cohort.schema)
-        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step))
+        resumed = {"unfinished": Path(f"{out}.unfinished")} if resumes(model) else {}
+        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step, **resumed))
         model.save(out)
     facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}
     facts |= {"ledger": str(kept)} if entered else {}

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
+from proband.encode.beside import Beside
+from proband.encode.measured import MOST_VARIABLES, Measured
 from proband.encode.numbers import from_numbers, physical_bounds, to_numbers
 from proband.encode.tables import Codes, TableEncoder
 from proband.errors import InputError
 from proband.schema import Column, Schema, Table
 
-#: Variables of one table: what is measured at a step is told one by one.
-MOST_VARIABLES = 200
 _OWNER, _GAP = "(owner)", "(gap)"
 _MICROSECONDS = 1e6
 
@@ -34,7 +34,7 @@ class StepEncoder:
     """Rows of one linked table as steps, and back.
 
     A step has the gap to the one before and a value, or none, of every variable: of each level of the code where the table has
-    `measures`, else of each column. Two rows of one owner, time and code make two steps, with gap 0 between them. Values keep
+    `measures` (`Measured`), else of each column. Two rows of one owner, time and code make two steps, with gap 0 between them. Values keep
     their atoms, grids and bounds as in any table (`TableEncoder`). The clock runs in `unit` (numbers 1, days, minutes or seconds)
     from the owner's origin: 0 for numbers; for dates and date-times the parent's own time, or where the patient's histories begin.
     """
@@ -42,36 +42,41 @@ class StepEncoder:
     table: Table
     encoder: TableEncoder
     unit: float
+    measured: Measured | None = None
+    beside: Beside | None = None
 
     @staticmethod
     def fit(table: Table, frame: pl.DataFrame, owners: pl.Series, patients: np.ndarray, origins: np.ndarray) -> StepEncoder:
         """Learn from all rows of a table. `owners` are the parent's keys in order, (parents,); `patients` whose each of them is;
         `origins` where their clocks begin, in the units of `to_numbers`."""
-        time = time_of(table)
-        if frame[time.name].null_count():
-            raise InputError(
-                f"Table {table.name!r}, column {time.name!r}: {frame[time.name].null_count()} rows have no time, so that nobody can say "
-                "what came before them. Fill them, or put what has no time into the parent's table."
-            )
-        values = to_numbers(frame[time.name])
-        unit = {"date": 1.0, "datetime": 60 * _MICROSECONDS}.get(time.kind, 1.0)
-        if time.kind == "datetime" and len(values) and (values % unit).any():
-            unit = _MICROSECONDS
-        whole = bool(np.all(values % unit == 0)) and (time.kind != "number")
+        time, unit, whole = time_of(table), 1.0, True
+        if table.order:
+            if frame[time.name].null_count():
+                raise InputError(
+                    f"Table {table.name!r}, column {time.name!r}: {frame[time.name].null_count()} rows have no time, so that nobody can "
+                    "say what came before them. Fill them, or put what has no time into the parent's table."
+                )
+            values = to_numbers(frame[time.name])
+            unit = 60 * _MICROSECONDS if time.kind == "datetime" else 1.0
+            if time.kind == "datetime" and (values % unit).any():
+                unit = _MICROSECONDS
+            whole = bool(np.all(values % unit == 0)) and time.kind != "number"
         gap = Column(name=_GAP, kind="integer" if whole else "number", grid=None if whole else time.grid)
-        variables = tuple(_since(column, frame, table, unit) for column in _variables(table, frame))
+        _, owner = StepEncoder(table, _blank(table, ()), unit).clock(frame, owners, origins)
+        measured = Measured.learn(table, frame, patients[owner]) if table.measures else None
+        beside = Beside.learn(table, frame, patients[owner], unit) if table.measures else None
+        variables = tuple(_since(column, frame, table, unit) for column in _told(table)) if measured is None else measured.columns
         if len(variables) > MOST_VARIABLES:
             raise InputError(
-                f"Table {table.name!r} measures {len(variables)} variables; {MOST_VARIABLES} can be told together. Keep those that matter, "
-                "or put rare ones together under one code."
+                f"Table {table.name!r} has {len(variables)} columns to tell; {MOST_VARIABLES} can be told together. Keep those that matter."
             )
-        schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), gap, *variables)),))
-        blank = StepEncoder(table, TableEncoder(schema, (), (), {}, (), ""), unit)
+        blank = StepEncoder(table, _blank(table, (gap, *variables)), unit, measured)
         wide, owner, _ = blank.wide(frame, owners, origins)
         names = pl.Series(_OWNER, patients[owner].astype(str), dtype=pl.String)
         endings = pl.DataFrame({_OWNER: pl.Series([str(p) for p in patients], dtype=pl.String)})
+        schema = blank.encoder.schema
         wide = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
-        return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit)
+        return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit, measured, beside)
 
     @cached_property
     def variables(self) -> tuple[Column, ...]:
@@ -83,19 +88,19 @@ class StepEncoder:
         clock, owner = self.clock(frame, owners, origins)
         rows = frame.with_columns(pl.Series("__owner", owner), pl.Series("__clock", clock))
         rows = rows.sort("__owner", "__clock", *table.order[1:], maintain_order=True)
-        same = ["__owner", "__clock", *table.measures[:1]] if table.measures else ["__owner", "__clock"]
-        rows = rows.with_columns(__again=pl.int_range(pl.len()).over(same))
-        index = ["__owner", "__clock", "__again"]
-        if table.measures:
-            code, value = table.measures
-            rows = rows.filter(pl.col(value).is_not_null())
-            known = [column.name for column in self.variables]
-            steps = rows.select(*index, code, value).pivot(code, index=index, values=value, aggregate_function="first")
-            absent = [pl.lit(None, pl.Float64).alias(name) for name in known if name not in steps.columns]
-            steps = steps.with_columns(absent).select(*index, *known).sort(index)
-            steps = steps.with_columns(_typed(steps[column.name], column) for column in self.variables)
+        moment = ["__owner", "__clock"]
+        index = [*moment, "__again"]
+        if self.measured is not None:
+            rows = self.measured.told(rows)
+            rows = rows.with_columns(__again=pl.int_range(pl.len()).over(*moment, "__variable"))
+            steps = rows.select(*index, "__variable", "__number")
+            steps = steps.pivot("__variable", index=index, values="__number", aggregate_function="first")
+            absent = [pl.lit(None, pl.Float64).alias(column.name) for column in self.variables if column.name not in steps.columns]
+            steps = steps.with_columns(absent).select(*index, *(column.name for column in self.variables)).sort(index)
+            steps = steps.with_columns(self.measured.typed(steps[column.name], column) for column in self.variables)
         else:
-            begun = to_numbers(rows[time_of(table).name])
+            rows = rows.with_columns(__again=pl.int_range(pl.len()).over(moment))
+            begun = to_numbers(rows[table.order[0]]) if table.order else np.zeros(rows.height)
             since = [
                 from_numbers((to_numbers(rows[column.name]) - begun) / self.unit, column).alias(column.name)
                 for column in self.variables
@@ -117,6 +122,8 @@ class StepEncoder:
         if owner.null_count():
             raise InputError(f"Table {self.table.name!r}: {owner.null_count()} rows have no parent in {self.table.parent!r}. Delete them.")
         at = owner.to_numpy()
+        if not self.table.order:
+            return np.zeros(len(at)), at
         return (to_numbers(frame[time_of(self.table).name]) - origins[at]) / self.unit, at
 
     def encode(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> Steps:
@@ -138,19 +145,22 @@ class StepEncoder:
         low, high = physical_bounds(time)
         times = np.clip(steps.clock * self.unit + origins[steps.owner], low, high)
         key = owners.gather(steps.owner).alias(table.on or "")
-        found = made.drop(_OWNER, _GAP).insert_column(0, key).insert_column(1, from_numbers(times, time).alias(time.name))
-        if not table.measures:
+        found = made.drop(_OWNER, _GAP).insert_column(0, key)
+        if table.order:
+            found = found.insert_column(1, from_numbers(times, time).alias(time.name))
+        if self.measured is None:
             since = [column for column in self.variables if _relative(table, column.name)]
             ends = [from_numbers(times + to_numbers(found[column.name]) * self.unit, table[column.name]) for column in since]
             return found.with_columns(end.alias(column.name) for end, column in zip(ends, since, strict=True))
-        code, value = table.measures
-        index = [table.on or "", time.name]
-        long = found.with_columns(pl.col(column.name).cast(pl.Float64) for column in self.variables).with_row_index("__step")
-        long = long.unpivot(index=["__step", *index], variable_name=code, value_name=value).drop_nulls(value)
+        index = found.columns[: 1 + bool(table.order)]
+        long = found.with_columns(self.measured.numbers(column) for column in self.variables).with_row_index("__step")
+        long = long.unpivot(index=["__step", *index], variable_name="__variable", value_name="__number").drop_nulls("__number")
         order = {column.name: at for at, column in enumerate(self.variables)}
-        turn = long[code].replace_strict(list(order), list(order.values()), return_dtype=pl.Int64)
+        turn = long["__variable"].replace_strict(list(order), list(order.values()), return_dtype=pl.Int64)
         long = long.with_columns(__turn=turn).sort("__step", "__turn")
-        return long.select(*index, code, pl.col(value).cast(table[value].dtype))
+        told = self.measured.rows(long["__variable"], long["__number"], rng)
+        rows = pl.concat([long.select(index), told], how="horizontal")
+        return rows if self.beside is None else self.beside.draw(rows, self.unit, rng)
 
     def _agreeing(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`tokens`, those drawn anew that do not go with the others of their step: the two halves of a level, what a law tells."""
@@ -166,40 +176,44 @@ class StepEncoder:
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         plain, arrays = self.encoder.state()
-        return {"encoder": plain, "schema": self.encoder.schema.model_dump(mode="json"), "unit": self.unit}, arrays
+        config: dict[str, Any] = {"encoder": plain, "schema": self.encoder.schema.model_dump(mode="json"), "unit": self.unit}
+        for name in ("measured", "beside"):
+            part: Measured | Beside | None = getattr(self, name)
+            if part is not None:
+                config[name], own = part.state()
+                arrays |= {f"{name}.{key}": array for key, array in own.items()}
+        return config, arrays
 
     @staticmethod
     def restored(table: Table, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> StepEncoder:
         """The inverse of `state`. ValueError or KeyError when the parts do not fit together."""
+        under = lambda name: {key.removeprefix(name): array for key, array in arrays.items() if key.startswith(name)}  # noqa: E731
         schema = Schema.model_validate(config["schema"])
-        return StepEncoder(table, TableEncoder.restored(schema, config["encoder"], arrays), float(config["unit"]))
+        encoder = TableEncoder.restored(schema, config["encoder"], arrays)
+        measured = Measured.restored(table, config["measured"], under("measured.")) if table.measures else None
+        beside = Beside.restored(table, config["beside"], under("beside.")) if "beside" in config else None
+        return StepEncoder(table, encoder, float(config["unit"]), measured, beside)
+
+
+def _blank(table: Table, columns: tuple[Column, ...]) -> TableEncoder:
+    schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), *columns)),))
+    return TableEncoder(schema, (), (), {}, (), "")
 
 
 def time_of(table: Table) -> Column:
-    """The column along which the rows of an owner run. InputError when there is none, or no time runs in it."""
+    """The column along which the rows of an owner run; without one they all stand at 0. InputError when no time runs in it."""
     if not table.order:
-        raise InputError(f"Table {table.name!r} says nothing of time: declare order = [COLUMN], the column along which its rows run.")
+        return Column(name="(time)", kind="integer")
     time = table[table.order[0]]
     if not time.numeric or time.kind == "time":
         raise InputError(f"Table {table.name!r}: order column {time.name!r} is a {time.kind}; time runs in numbers, dates or datetimes.")
     return time
 
 
-def _variables(table: Table, frame: pl.DataFrame) -> tuple[Column, ...]:
-    """What is told of a step. Codes without a declared variable are numbers on the grid that their own values show."""
-    if table.measures:
-        code, value = table.measures
-        declared = {column.name: column for column in table.variables}
-        seen = [str(name) for name in frame[code].drop_nulls().unique().sort().to_list()]
-        unknown = [name for name in seen if name not in declared] if declared else []
-        if unknown:
-            raise InputError(
-                f"Table {table.name!r}: code {unknown[0]!r} is not among the declared variables. Declare it, or drop its rows."
-            )
-        told = tuple(column for column in declared.values() if not column.discrete or column.categories)  # without levels: never a value
-        return told or tuple(table[value].model_copy(update={"name": name, "grid": None}) for name in seen)
+def _told(table: Table) -> tuple[Column, ...]:
+    """What is told of a row of a table without measures."""
     used = {table.key, table.on, *table.order[:1], *(link.column for link in table.links)}
-    return tuple(column for column in table.columns if column.name not in used and column.kind != "identifier")
+    return tuple(column for column in table.columns if column.name not in used and column.kind not in ("identifier", "text"))
 
 
 def _relative(table: Table, name: str) -> bool:
@@ -214,12 +228,3 @@ def _since(column: Column, frame: pl.DataFrame, table: Table, unit: float) -> Co
     away = (to_numbers(frame[column.name]) - to_numbers(frame[time_of(table).name])) / unit
     known = away[~np.isnan(away)]
     return Column(name=column.name, kind="integer" if (known == np.round(known)).all() else "number")
-
-
-def _typed(series: pl.Series, column: Column) -> pl.Series:
-    """The values of one code in the variable's own type."""
-    if column.discrete:
-        raise InputError(
-            f"Variable {column.name!r} is a {column.kind}; the value of a code is a number. Give it levels in a column of its own."
-        )
-    return from_numbers(to_numbers(series), column).alias(column.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -321,6 +322,18 @@ class Charts(NamedTuple):
         return Histories(self.given[rows].long(), self.tokens[at].long(), self.clock[at], length)
 
 
+class Progress(NamedTuple):
+    """Where learning stands after `step` batches: all that it takes to go on as if nothing had come between.
+
+    looks    (batch, loss of the histories held out) at every look
+    tensors  of the network, its average, the best average and the optimizer, under net, averaged, best, first and second; the noise, rng
+    """
+
+    step: int
+    looks: list[tuple[int, float]]
+    tensors: dict[str, Tensor]
+
+
 def learn(
     net: Historian,
     charts: Charts,
@@ -328,22 +341,33 @@ def learn(
     held_out: Tensor,
     *,
     batches: int,
-    rng: torch.Generator,
+    seed: int,
     rate: float = 2e-3,
     decay: float = 0.02,
     looks: int = 12,
     patience: int = 3,
+    before: Progress | None = None,
+    keep: Callable[[Progress], None] | None = None,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
 ) -> tuple[Historian, list[tuple[int, float]]]:
     """Minimise minus the log likelihood per step on the histories `own`, by AdamW along a cosine.
 
-    Gives back the averaged network that told the histories `held_out` best, and (batch, its loss there) at every look.
+    Gives back the averaged network that told the histories `held_out` best, and (batch, its loss there) at every look. `keep` is
+    called at every look; what it got, given as `before`, goes on from there to the same network.
     """
+    rng = torch.Generator().manual_seed(seed)
     averaged = copy.deepcopy(net).requires_grad_(False)
+    best = copy.deepcopy(averaged)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
-    best, best_state, history, waited, step = math.inf, averaged.state_dict(), [], 0, 0
+    step, history = 0, []
+    if before is not None:
+        step, history = before.step, list(before.looks)
+        _set_back(before.tensors, net, averaged, best, optimizer, step)
+        rng.set_state(before.tensors["rng"])
+    turn = _batches(charts, own, seed, step)
     with deterministic():
-        for batch in _batches(charts, own, rng):
+        while step < batches and not _worse(history, patience):
+            batch = next(turn)
             step += 1
             pace = min(1.0, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / batches))
             optimizer.param_groups[0]["lr"] = rate * pace
@@ -355,15 +379,38 @@ def learn(
             average(averaged, net, min(0.995, step / (step + 10)))
             if step == batches or step % max(1, batches // looks) == 0:
                 history.append((step, told(averaged, charts, held_out)))
-                waited += 1
-                if history[-1][1] < best:
-                    best, best_state, waited = history[-1][1], copy.deepcopy(averaged.state_dict()), 0
+                if history[-1][1] <= min(loss for _, loss in history):
+                    best.load_state_dict(averaged.state_dict())
+                if keep is not None:
+                    keep(Progress(step, history, _tensors(net, averaged, best, optimizer) | {"rng": rng.get_state()}))
             if on_step is not None:
                 on_step(step, batches, "learn", {"loss": float(value.detach())} | ({"held out": history[-1][1]} if history else {}))
-            if step >= batches or waited >= patience:
-                break
-    averaged.load_state_dict(best_state)
-    return averaged, history
+    return best, history
+
+
+def _worse(history: list[tuple[int, float]], patience: int) -> bool:
+    """Whether the last looks were none of them the best."""
+    losses = [loss for _, loss in history]
+    return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+
+
+def _tensors(net: Historian, averaged: Historian, best: Historian, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {
+        f"{name}.{key}": x for name, each in (("net", net), ("averaged", averaged), ("best", best)) for key, x in each.state_dict().items()
+    }
+    moments = [optimizer.state[parameter] for parameter in net.parameters()]
+    found |= {f"first.{at}": moment["exp_avg"] for at, moment in enumerate(moments)}
+    return found | {f"second.{at}": moment["exp_avg_sq"] for at, moment in enumerate(moments)}
+
+
+def _set_back(
+    tensors: Mapping[str, Tensor], net: Historian, averaged: Historian, best: Historian, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    for name, each in (("net.", net), ("averaged.", averaged), ("best.", best)):
+        each.load_state_dict({key.removeprefix(name): x for key, x in tensors.items() if key.startswith(name)})
+    for at, parameter in enumerate(net.parameters()):
+        moments = {"exp_avg": tensors[f"first.{at}"].clone(), "exp_avg_sq": tensors[f"second.{at}"].clone()}
+        optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
 
 
 @torch.no_grad()
@@ -377,14 +424,18 @@ def told(net: Historian, charts: Charts, rows: Tensor) -> float:
     return total / max(steps, 1)
 
 
-def _batches(charts: Charts, rows: Tensor, rng: torch.Generator) -> Iterator[Histories]:
-    """Endless batches of histories of about one length, so that little is padded."""
+def _batches(charts: Charts, rows: Tensor, seed: int, skip: int) -> Iterator[Histories]:
+    """Endless batches, after the first `skip`, of histories of about one length, so that little is padded."""
     size = charts.batch(rows)
-    while True:
+    for turn in count():
+        rng = torch.Generator().manual_seed((seed + 1 + turn) % 2**63)
         length = charts.length[rows] * (1 + 0.1 * torch.rand(len(rows), generator=rng))
         order = rows[torch.argsort(length)]
         ends = torch.cumsum(charts.length[order], 0)
         parts = order.split(torch.bincount((ends - 1) // size).tolist())
         parts = [part for part in parts if len(part)]
         for place in torch.randperm(len(parts), generator=rng).tolist():
-            yield charts.take(parts[place])
+            if skip:
+                skip -= 1
+            else:
+                yield charts.take(parts[place])

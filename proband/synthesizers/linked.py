@@ -130,17 +130,56 @@ def completed(
     if table.key is not None:
         found = found.with_columns(pl.Series(table.key, [f"{table.name}-{row}" for row in range(rows.height)], dtype=pl.String))
     for link in table.links:
-        other = schema[link.table]
-        _, _, whose = context(schema, frames, link.table)
-        order = rng.permutation(len(whose))
-        order = order[np.argsort(whose[order], kind="stable")]
-        first, after = (np.searchsorted(whose[order], who, side=side) for side in ("left", "right"))
-        pick = first + (rng.random(len(who)) * (after - first)).astype(np.int64)
-        keys = frames[link.table][other.key or ""].gather(order).gather(np.minimum(pick, max(len(order) - 1, 0))) if len(order) else None
-        linked = pl.Series(link.column, [None] * len(who), dtype=pl.String) if keys is None else keys.alias(link.column)
-        found = found.with_columns(linked.set(pl.Series(after == first), None))
+        above = _above(schema, frames, table, rows, link.table)
+        led = _among(schema, frames, table, rows, link.table, who, rng) if above is None else above
+        found = found.with_columns(led.alias(link.column))
     absent = [pl.lit(None, column.dtype).alias(column.name) for column in table.columns if column.name not in found.columns]
     return found.with_columns(absent).select(column.name for column in table.columns)
+
+
+def _above(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, name: str) -> pl.Series | None:
+    """(rows,) the key of the row of table `name` that owns each, through all between; None where it owns none."""
+    keys, at = rows[table.on or ""], schema[table.parent or ""]
+    while at.name != name:
+        if at.parent is None:
+            return None
+        up = frames[at.name].select(key=at.key or "", up=at.on or "")
+        keys = pl.DataFrame({"key": keys}).join(up, on="key", how="left", maintain_order="left")["up"]
+        at = schema[at.parent]
+    return keys
+
+
+def _among(
+    schema: Schema,
+    frames: Mapping[str, pl.DataFrame],
+    table: Table,
+    rows: pl.DataFrame,
+    name: str,
+    who: np.ndarray,
+    rng: np.random.Generator,
+) -> pl.Series:
+    """(rows,) keys of rows of table `name` of the same patients: where both have dates the last begun before each row, else any."""
+    other, frame = schema[name], frames[name]
+    _, _, whose = context(schema, frames, name)
+    dated = bool(table.order and other.order) and temporal(time_of(table)) and temporal(time_of(other))
+    order = rng.permutation(len(whose))
+    if dated:
+        begun = physical(frame[time_of(other).name], time_of(other), "datetime")
+        now = physical(rows[time_of(table).name], time_of(table), "datetime", end=True)
+        order = order[np.lexsort((begun[order], whose[order]))]
+        first = np.searchsorted(whose[order], who)
+        _, both = np.unique(np.concatenate([begun, now]), return_inverse=True)  # ranks, so that patient and time are one number
+        rank, when = both[: len(begun)], both[len(begun) :]
+        wide = len(both) + 1
+        at = np.searchsorted(whose[order] * wide + rank[order], who * wide + when, side="right") - 1
+    else:
+        order = order[np.argsort(whose[order], kind="stable")]
+        first, after = (np.searchsorted(whose[order], who, side=side) for side in ("left", "right"))
+        at = np.where(after > first, first + (rng.random(len(who)) * (after - first)).astype(np.int64), -1)
+    if not len(order):
+        return pl.Series(name, [None] * rows.height, dtype=pl.String)
+    keys = frame[other.key or ""].gather(order).gather(np.maximum(at, 0))
+    return keys.set(pl.Series(at < first), None)
 
 
 def kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) -> dict[str, pl.DataFrame]:
@@ -156,8 +195,34 @@ def kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) 
     return found
 
 
-def named(schema: Schema, parts: list[dict[str, pl.DataFrame]], prefix: str) -> dict[str, pl.DataFrame]:
-    """The parts below each other, with fresh keys throughout, and every key that points at one renamed with it."""
+def beyond(cohort: Cohort) -> int | None:
+    """A number above all identifiers that are whole numbers in their file: 9 and as many zeros as the longest has digits.
+
+    None where it would not fit into a file's 64 bits.
+    """
+    digits = 1
+    for table, frame in cohort.tables:
+        numbered = [column.name for column in table.columns if _numbered(column)]
+        digits = max([digits, *(max(map(len, frame[name].drop_nulls()), default=0) for name in numbered)])
+    return 9 * 10**digits if digits < 18 else None
+
+
+def _numbered(column: Column) -> bool:
+    return column.kind == "identifier" and column.stored.startswith(("Int", "UInt"))
+
+
+def named(schema: Schema, parts: list[dict[str, pl.DataFrame]], prefix: str, first: int | None) -> dict[str, pl.DataFrame]:
+    """The parts below each other, with fresh keys throughout, and every key that points at one renamed with it.
+
+    Identifiers begin with `prefix`; those that are whole numbers in their file go on from `first` (`beyond`).
+    """
+
+    def fresh(column: Column, rows: int, what: str) -> pl.Series:
+        if first is not None and _numbered(column):
+            return (first + pl.int_range(1, rows + 1, eager=True)).cast(pl.String)
+        width = max(6, len(str(rows)))
+        return pl.Series([f"{prefix}{what}{row:0{width}d}" for row in range(1, rows + 1)], dtype=pl.String)
+
     frames: dict[str, pl.DataFrame] = {}
     for table in schema.tables:
         renamed = [
@@ -167,19 +232,23 @@ def named(schema: Schema, parts: list[dict[str, pl.DataFrame]], prefix: str) -> 
             for at, part in enumerate(parts)
         ]
         frames[table.name] = pl.concat(renamed)
-    fresh: dict[str, pl.DataFrame] = {}
+    anew: dict[str, pl.DataFrame] = {}
     for table in schema.tables:
         if table.key is not None:
             old = frames[table.name][table.key]
-            width = max(6, len(str(len(old))))
-            what = "" if table.parent is None else f"{table.name}-"
-            new = [f"{prefix}{what}{row:0{width}d}" for row in range(1, len(old) + 1)]
-            fresh[table.name] = pl.DataFrame({"old": old, "new": pl.Series(new, dtype=pl.String)})
+            new = fresh(table[table.key], len(old), "" if table.parent is None else f"{table.name}-")
+            anew[table.name] = pl.DataFrame({"old": old, "new": new})
     for table in schema.tables:
-        points = {name: other for name, other in _points(table)}
-        for name, other in points.items():
-            rows = frames[table.name].select(old=name).join(fresh[other], on="old", how="left", maintain_order="left")
-            frames[table.name] = frames[table.name].with_columns(rows["new"].alias(name))
+        points = dict(_points(table))
+        for column in table.columns:
+            if column.name in points:
+                rows = (
+                    frames[table.name].select(old=column.name).join(anew[points[column.name]], on="old", how="left", maintain_order="left")
+                )
+                frames[table.name] = frames[table.name].with_columns(rows["new"].alias(column.name))
+            elif column.kind == "identifier":
+                new = fresh(column, frames[table.name].height, f"{table.name}-{column.name}-")
+                frames[table.name] = frames[table.name].with_columns(new.alias(column.name))
         frames[table.name] = frames[table.name].select(column.name for column in table.columns)
     return frames
 

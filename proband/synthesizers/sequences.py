@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -33,6 +34,7 @@ from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
 from proband.synthesizers.refine import HELD_OUT, held_out, selected
+from proband.synthesizers.unfinished import Unfinished
 
 CANDIDATES = 5  # drawn for each patient who is kept
 PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
@@ -69,6 +71,7 @@ class _Fitted:
     critics: tuple[Critic, ...]
     stages: list[dict[str, float]]
     on_synthetic: bool
+    first: int | None  # the number from which identifiers go on
 
 
 class SequenceGAN:
@@ -107,19 +110,26 @@ class SequenceGAN:
         """Per round of selection: success of the judges, membership AUC, effective share, strength, whether kept."""
         return [dict(stage) for stage in self._learned.stages]
 
-    def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
-        """Learn from the train part of a cohort with linked tables. Interrupted, the model stays as it was."""
+    def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None, unfinished: str | Path | None = None) -> Self:
+        """Learn from the train part of a cohort with linked tables. Interrupted, the model stays as it was.
+
+        unfinished   a folder that keeps how far the networks are; killed and called again, the same fit goes on from there to the
+                     same model. It holds what a model holds, and is removed at the end.
+        """
+        from proband import __version__
+
         linked.checked(cohort)
+        kept = None if unfinished is None else Unfinished.of(unfinished, cohort.fingerprint, seed, self.minutes, __version__)
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"))
         frames = {root.schema.table.name: root.frame, **cohort.linked}
-        rows = {table.name: max(cohort.linked[table.name].height, 1) for table in cohort.schema.children}
+        shares = {table.name: math.sqrt(cohort.linked[table.name].height + 1) for table in cohort.schema.children}
         parts: dict[str, _Part] = {}
         for table in cohort.schema.children:
-            minutes = self.minutes * rows[table.name] / sum(rows.values())
-            parts[table.name] = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step)
-        learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None)
+            minutes = self.minutes * shares[table.name] / sum(shares.values())
+            parts[table.name] = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step, kept)
+        learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None, linked.beyond(cohort))
         if aside.any() and not aside.all():
             figures = _figures(learned, frames)
             told = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
@@ -127,6 +137,8 @@ class SequenceGAN:
             if self.select:
                 learned = _played(learned, figures, aside, seed, on_step)
         self._fitted = learned
+        if kept is not None:
+            kept.remove()
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
@@ -136,7 +148,7 @@ class SequenceGAN:
             _chosen(learned, min(AT_ONCE, n - first), seeds.generator(seed, "sequences", "sample", first), where)
             for first in range(0, max(n, 1), AT_ONCE)
         ]
-        frames = linked.named(learned.schema, parts, learned.root.prefix)
+        frames = linked.named(learned.schema, parts, learned.root.prefix, learned.first)
         first = frames.pop(learned.schema.table.name)
         return marked(first, learned.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic, linked=frames)
 
@@ -157,7 +169,7 @@ class SequenceGAN:
         critics, of_critics = packed(learned.critics)
         config: dict[str, Any] = {
             "schema": learned.schema.model_dump(mode="json"), "minutes": self.minutes, "select": self.select,
-            "stages": learned.stages, "on_synthetic": learned.on_synthetic, "parts": {},
+            "stages": learned.stages, "on_synthetic": learned.on_synthetic, "first": learned.first, "parts": {},
             "outcomes": told, "critics": critics,
         }  # fmt: skip
         config["root"], found = learned.root.state()
@@ -208,7 +220,8 @@ class SequenceGAN:
             )
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
-        bare = _Fitted(schema, root, parts, (), (), stages, bool(config["on_synthetic"]))
+        first = None if config["first"] is None else int(config["first"])
+        bare = _Fitted(schema, root, parts, (), (), stages, bool(config["on_synthetic"]), first)
         figures = _width(bare)
         told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
         critics = unpacked(config["critics"], under("critic.", arrays), figures)
@@ -225,6 +238,7 @@ def _told(
     minutes: float,
     seed: int,
     on_step: OnStep | None,
+    kept: Unfinished | None,
 ) -> _Part:
     """What is learned of one linked table from the patients who are not `aside`, by those who are."""
     wider = declared.model_copy(update={"tables": (schema.table, *declared.children)})
@@ -254,9 +268,12 @@ def _told(
     own, unseen = rows[~unseen], rows[unseen][:MOST_HELD_OUT]
     total = int(charts.length[own].sum())
     batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
-    told = f"learn {table.name}"
+    told, place = f"learn {table.name}", str(declared.tables.index(table))
     say: OnStep | None = None if on_step is None else lambda step, of, _, figures: on_step(step, of, told, figures)
-    net, _ = learn(net, charts, own, unseen if len(unseen) else own, batches=batches, rng=rng, on_step=say)
+    own_seed = seeds.integer(seed, "sequences", "learn", table.name)
+    before, keep = (None, None) if kept is None else (kept.read(place), partial(kept.write, place))
+    judged = unseen if len(unseen) else own
+    net, _ = learn(net, charts, own, judged, batches=batches, seed=own_seed, before=before, keep=keep, on_step=say)
     part = _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
     some = np.sort(seeds.generator(seed, "sequences", "endings", table.name).permutation(len(owners))[:MOST_MENDED])
     draws = seeds.generator(seed, "sequences", "mended", table.name)

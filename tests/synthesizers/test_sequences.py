@@ -231,3 +231,36 @@ def test_what_cannot_be_learned_is_said() -> None:
         SequenceGAN().fit(Cohort(CHART, real.frame, linked={"events": orphan}), seed=0)
     with pytest.raises(InputError, match="minutes"):
         SequenceGAN(minutes=0)
+
+
+def test_a_killed_fit_goes_on_to_the_same_model(tmp_path) -> None:
+    real, whole = charts(60), SequenceGAN(minutes=0.05, select=False)
+    whole.fit(real, seed=0).save(tmp_path / "whole")
+
+    def killed(step: int, of: int, what: str, figures: object) -> None:
+        if what == "learn events" and step > of / 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SequenceGAN(minutes=0.05, select=False).fit(real, seed=0, on_step=killed, unfinished=tmp_path / "unfinished")
+    assert len(list((tmp_path / "unfinished").iterdir())) == 1
+    steps = []
+    again = SequenceGAN(minutes=0.05, select=False)
+    again.fit(real, seed=0, on_step=lambda step, of, what, figures: steps.append(step), unfinished=tmp_path / "unfinished")
+    again.save(tmp_path / "again")
+    assert 1 not in steps and not (tmp_path / "unfinished").exists()
+    assert (tmp_path / "again" / "arrays.safetensors").read_bytes() == (tmp_path / "whole" / "arrays.safetensors").read_bytes()
+
+
+def test_what_was_kept_for_other_patients_is_passed_over(tmp_path) -> None:
+    def killed(step: int, of: int, what: str, figures: object) -> None:
+        if what == "learn events" and step > of / 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SequenceGAN(minutes=0.02, select=False).fit(charts(60), seed=0, on_step=killed, unfinished=tmp_path / "unfinished")
+    steps = []
+    SequenceGAN(minutes=0.02, select=False).fit(
+        charts(50), seed=0, on_step=lambda step, of, what, figures: steps.append(step), unfinished=tmp_path / "unfinished"
+    )
+    assert steps[0] == 1
