@@ -211,7 +211,7 @@ def _table(
     frame: pl.DataFrame, guessed: Table, keys: Collection[str], key: str | None, parent: str | None, on: str | None, links: tuple[Link, ...]
 ) -> Table:
     columns = {c.name: c.model_copy(update=_IDENTIFIER) if c.name in keys else c for c in guessed.columns}
-    order = [] if parent is None else _order(frame, columns.values(), keys)
+    order = [] if parent is None else time_order(frame, columns.values(), keys)
     for name in order:
         if not columns[name].numeric:  # a visit's number is no level
             columns[name] = describe(name, frame[name], measured=True)
@@ -237,7 +237,7 @@ def measured(table: Table, frame: pl.DataFrame, code: str, value: str) -> Table:
     return table.model_copy(update={"columns": columns, "measures": (code, value), "variables": variables})
 
 
-def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: Collection[str]) -> list[str]:
+def time_order(frame: pl.DataFrame, columns: Iterable[Column], keys: Collection[str]) -> list[str]:
     """The first date or time of day and date that hardly any row lacks; else a number whose name says that it runs."""
     found = [
         column for column in columns if column.name not in keys and frame[column.name].null_count() <= (1 - _NEARLY_ALL) * frame.height
