@@ -55,8 +55,9 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
         on = next((k for k in keys if owner[k] == parent), None)
         links = tuple(Link(column=k, table=owner[k]) for k in keys if k not in (key, on))
         tables.append(_table(frames[name], found.table, keys, key, parent, on, links))
+        code = (tables[-1].measures or ("",))[0]  # a code that has values is none of the words for "missing"
         # What was doubtful in a column whose meaning the links have settled since, such as the values of all codes together, is no more.
-        proposals += [p for p in found.proposals if tables[-1][p.column] == found.table[p.column] and p.column not in keys]
+        proposals += [p for p in found.proposals if tables[-1][p.column] == found.table[p.column] and p.column not in (*keys, code)]
     codes = tuple(name for name in frames if name not in parents)
     return Schema(tables=tuple(tables), codes=codes, proposals=tuple(proposals))
 
@@ -140,14 +141,16 @@ def _is_measure(series: pl.Series) -> bool:
 
 
 def _owners(frames: Mapping[str, pl.DataFrame], points: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, of more rows.
+    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, called after
+    people (where every patient has one event, either table would do), of more rows.
 
     A table has one key: of two columns that would do, the one by which more tables point at it.
     """
     pointing = Counter((other, column) for _, other, column in points)
 
-    def asked(table: str, column: str) -> tuple[bool, int, int]:
-        return table.rstrip("s").lower() in names.words(column), pointing[table, column], frames[table].height
+    def asked(table: str, column: str) -> tuple[bool, int, bool, int]:
+        named = table.rstrip("s").lower()
+        return named in names.words(column), pointing[table, column], names.names_person(named), frames[table].height
 
     found: dict[str, str] = {}
     for column in dict.fromkeys(column for _, column in pointing):
