@@ -117,10 +117,23 @@ def test_everybody_has_one_event() -> None:
     assert [(table.name, table.parent) for table in schema.tables] == [("patients", None), ("labs", "patients")]
 
 
-def test_ten_thousand_events_of_one_patient(real: Cohort, tmp_path: Path) -> None:
+@pytest.fixture
+def longer(real: Cohort) -> Cohort:
+    """The first patient has 10,000 events."""
     times = [datetime(1901, 1, 1) + timedelta(minutes=7 * at) for at in range(10_000)]
     many = pl.DataFrame({"pid": "p00", "time": times, "test": "K", "value": 4.0}, schema=real.linked["labs"].schema)
-    longer = Cohort(real.schema, real.frame, linked={"labs": pl.concat([real.linked["labs"], many])})
+    return Cohort(real.schema, real.frame, linked={"labs": pl.concat([real.linked["labs"], many])})
+
+
+@pytest.mark.slow
+def test_ten_thousand_events_are_learned(longer: Cohort) -> None:
+    """Some 25 s: the network reads them one after another."""
+    made = proband.SequenceGAN(minutes=0.01, select=False).fit(longer, seed=0).sample(60, seed=1)
+    counts = made.linked["labs"]["pid"].value_counts()["count"]
+    assert 100 < counts.max() <= 2 * 10_000  # type: ignore[operator]
+
+
+def test_ten_thousand_events_of_one_patient(longer: Cohort, tmp_path: Path) -> None:
     copies = proband.Bootstrap().fit(longer.take(["p00", "p01"]), seed=0).sample(6, seed=0).linked["labs"]
     assert set(copies["pid"].value_counts()["count"]) == {1, 10_000}
     proband.write(longer, tmp_path / "long")
