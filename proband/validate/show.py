@@ -105,9 +105,9 @@ def _by_visit(cohort: Cohort) -> Cohort:
     parts = apart(cohort.frame, table.key)
     own, rows = (tuple(table[name] for name in part.columns) for part in parts.values())
     order = table.order or tuple(time_order(parts["visits"], rows, (table.key,)))
-    visits = Table(name="rows", columns=rows, parent=table.name, on=table.key, order=order)
+    visits = Table(name=f"{table.name} over time", columns=rows, parent=table.name, on=table.key, order=order)
     schema = cohort.schema.model_copy(update={"tables": (table.model_copy(update={"columns": own, "order": ()}), visits), "rules": ()})
-    return replace(cohort, schema=schema, frame=parts["patients"], linked={"rows": parts["visits"]})
+    return replace(cohort, schema=schema, frame=parts["patients"], linked={visits.name: parts["visits"]})
 
 
 def _sections(cohort: Cohort, one: Cohort, table: Table) -> list[Section]:

@@ -76,7 +76,7 @@ def test_one_table_is_shown_too_and_long_ones_over_time() -> None:
         Column(name="bilirubin", kind="number"),
     )
     told = words(Cohort(Schema(tables=(Table(name="visits", key="id", columns=columns),)), rows), "a")
-    assert {"sex", "rows: 2 rows", "bilirubin", "1 – 1.4", "day"} <= set(told)
+    assert {"sex", "visits over time: 2 rows", "bilirubin", "1 – 1.4", "day"} <= set(told)
     alone = Cohort(Schema(tables=(Table(name="visits", columns=columns),)), rows)
     assert "0.8" in words(alone, 2) and "1.4" not in words(alone, 2)
 
