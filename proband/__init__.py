@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from proband.validate.findings import Evidence, Finding, Limit
     from proband.validate.frontier import Frontier
     from proband.validate.report import Report
+    from proband.validate.show import show
 
 __version__ = "0.1.0"
 
@@ -97,6 +98,7 @@ _HOME = {
     "read_wfdb": "records.waveforms",
     "refine": "synthesizers.refine",
     "release": "release.bundle",
+    "show": "validate.show",
     "synthesize": "pipeline",
     "validate": "validate",
     "verify": "release.bundle",

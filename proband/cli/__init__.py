@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (  # as the help lists them
-    *(start.demo, start.schema, start.synthesize, start.split),
+    *(start.demo, start.schema, start.show, start.synthesize, start.split),
     *(learn.fit, learn.sample, learn.impute),
     *(uses.refine, uses.augment, uses.label),
     *(judge.validate, judge.compare, judge.frontier),

@@ -27,6 +27,7 @@ from proband.cli.shared import (
     progress,
     read_cohort,
     read_schema,
+    tell,
     tell_release,
 )
 
@@ -115,6 +116,26 @@ def _problems(frames: Any, schema: Schema) -> list[str]:
         return [problem.message for problem in schema.check(read(frames, schema))]
     except InputError as error:
         return [str(error)]
+
+
+def show(
+    data: Annotated[Path, typer.Argument(help="Real or synthetic patients: .csv, .csv.gz, .parquet, or a folder of linked tables.")],
+    patient: Annotated[str, typer.Argument(help="The patient's key; without a key the number of the row, from 0 on.")],
+    out: Annotated[Path, typer.Option(help="The picture: .svg, .png or .html.")] = Path("patient.svg"),
+    schema: SchemaFile = None,
+    json: Json = False,
+) -> None:
+    """Draw one patient: their own row, and all that happened to them over time."""
+    from proband.validate.show import save, show
+
+    must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        cohort = read_cohort(data, schema)
+        save(show(cohort, patient), out)
+        on_step(1, 1, "draw", {})
+    told = "a synthetic patient" if cohort.mark else "a real patient: guard it as DATA"
+    tell(json, {"file": str(out), "synthetic": cohort.mark is not None}, f"{out} shows {told}.")
 
 
 def synthesize(

@@ -20,9 +20,15 @@ from proband.schema.integrity import unowned
 
 
 def read_folder(folder: Path, schema: Schema | None) -> Cohort:
-    """A Cohort from a folder with a file (.csv, .csv.gz, .parquet) for each table, named as the table; see `proband.read`."""
+    """A Cohort from a folder with a file (.csv, .csv.gz, .parquet) for each table, named as the table; see `proband.read`.
+
+    A folder with one file, such as a release, is that table, whatever it is called.
+    """
+    found = files(folder)
+    if len(found) == 1 and not (schema and schema.children):
+        return single.read(next(iter(found.values())), schema)
     frames, mark = read_frames(folder, schema)
-    return gathered(frames, schema, mark, {name: f"File '{path}'" for name, path in files(folder).items()})
+    return gathered(frames, schema, mark, {name: f"File '{path}'" for name, path in found.items()})
 
 
 def read_frames(folder: Path, schema: Schema | None = None) -> tuple[dict[str, pl.DataFrame], Mark | None]:

@@ -47,6 +47,7 @@ def text_doubts(column: Column, raw: pl.Series) -> list[Doubt]:
     numeric = words.is_number(others).all() or words.layout(others) is not None
     if not numeric:  # in a column of levels "none" and "-" may mean "no drug"; the commonest level hardly means missing
         markers = [word for word in markers if not (word.strip().lower() in words.AMBIGUOUS and word == levels[0])]
+        markers = [word for word in markers if not (word.strip() == "Na" and {"K", "Cl"} & set(levels))]  # sodium, beside its like
     unit = None if numeric else _unit(others, int(counts["rows"].sum()))
     if markers:
         rows = int(counts.filter(levels.is_in(markers))["rows"].sum())

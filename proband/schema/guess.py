@@ -118,6 +118,11 @@ def _describe_text(name: str, present: pl.Series, stored: str, measured: bool) -
     layout = words.layout(levels)
     if layout:
         return Column(name=name, kind=layout[0], layout=layout[1], stored=stored)
+    if words.half_offset(levels):
+        raise InputError(
+            f'Column {name!r} has times with an offset ("+01:00") and times without; nobody knows which moments those are. '
+            "Give every time an offset, or none."
+        )
     nearly_unique = len(levels) >= _NEARLY_UNIQUE * len(present) and len(present) >= 20
     if names.names_identifier(name) and _repeats_like_identifier(name, len(levels), len(present)):
         return Column(name=name, kind="identifier", stored=stored)

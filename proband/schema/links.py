@@ -55,8 +55,9 @@ def linked(frames: Mapping[str, pl.DataFrame]) -> Schema:
         on = next((k for k in keys if owner[k] == parent), None)
         links = tuple(Link(column=k, table=owner[k]) for k in keys if k not in (key, on))
         tables.append(_table(frames[name], found.table, keys, key, parent, on, links))
+        code = (tables[-1].measures or ("",))[0]  # a code that has values is none of the words for "missing"
         # What was doubtful in a column whose meaning the links have settled since, such as the values of all codes together, is no more.
-        proposals += [p for p in found.proposals if tables[-1][p.column] == found.table[p.column] and p.column not in keys]
+        proposals += [p for p in found.proposals if tables[-1][p.column] == found.table[p.column] and p.column not in (*keys, code)]
     codes = tuple(name for name in frames if name not in parents)
     return Schema(tables=tuple(tables), codes=codes, proposals=tuple(proposals))
 
@@ -140,14 +141,16 @@ def _is_measure(series: pl.Series) -> bool:
 
 
 def _owners(frames: Mapping[str, pl.DataFrame], points: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, of more rows.
+    """Column -> the one table whose rows it names: where two would do, the one called like it, that more tables point at, called after
+    people (where every patient has one event, either table would do), of more rows.
 
     A table has one key: of two columns that would do, the one by which more tables point at it.
     """
     pointing = Counter((other, column) for _, other, column in points)
 
-    def asked(table: str, column: str) -> tuple[bool, int, int]:
-        return table.rstrip("s").lower() in names.words(column), pointing[table, column], frames[table].height
+    def asked(table: str, column: str) -> tuple[bool, int, bool, int]:
+        named = table.rstrip("s").lower()
+        return named in names.words(column), pointing[table, column], names.names_person(named), frames[table].height
 
     found: dict[str, str] = {}
     for column in dict.fromkeys(column for _, column in pointing):
@@ -211,7 +214,7 @@ def _table(
     frame: pl.DataFrame, guessed: Table, keys: Collection[str], key: str | None, parent: str | None, on: str | None, links: tuple[Link, ...]
 ) -> Table:
     columns = {c.name: c.model_copy(update=_IDENTIFIER) if c.name in keys else c for c in guessed.columns}
-    order = [] if parent is None else _order(frame, columns.values(), keys)
+    order = [] if parent is None else time_order(frame, columns.values(), keys)
     for name in order:
         if not columns[name].numeric:  # a visit's number is no level
             columns[name] = describe(name, frame[name], measured=True)
@@ -237,7 +240,7 @@ def measured(table: Table, frame: pl.DataFrame, code: str, value: str) -> Table:
     return table.model_copy(update={"columns": columns, "measures": (code, value), "variables": variables})
 
 
-def _order(frame: pl.DataFrame, columns: Iterable[Column], keys: Collection[str]) -> list[str]:
+def time_order(frame: pl.DataFrame, columns: Iterable[Column], keys: Collection[str]) -> list[str]:
     """The first date or time of day and date that hardly any row lacks; else a number whose name says that it runs."""
     found = [
         column for column in columns if column.name not in keys and frame[column.name].null_count() <= (1 - _NEARLY_ALL) * frame.height

@@ -35,6 +35,9 @@ def _columns(table: Table, frame: pl.DataFrame) -> list[Problem]:
     """Columns that are empty or constant, or have a level for nearly every row."""
     of = f" of table {table.name!r}" if table.parent else ""
     found = []
+    if not frame.height:
+        message = f"Table {table.name!r} has no row; nothing can be learned of it. Leave it out of the schema, or bring its rows."
+        return [Problem(table=table.name, column=None, rows=0, message=message)]
     for column in table.columns:
         present = frame[column.name].drop_nulls()
         if present.is_empty():

@@ -48,6 +48,7 @@ _RANGE = re.compile(
     rf"^(under|below|less than|over|above|more than|<=|>=|<|>|≤|≥)?\s*{_AMOUNT}\s*(?:(?:-|–|to)\s*{_AMOUNT}|\+)?\s*(?:years|yrs|days)?$"
 )
 _INFINITE = r"^(?i)[-+]?inf(?:inity)?$"
+_OFFSET = r"(:\d\d(?:\.\d+)?)(?:Z|[+-]\d\d:?\d\d)$"
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
 
 
@@ -96,6 +97,16 @@ def layout(levels: pl.Series) -> tuple[Literal["date", "datetime", "time"], str]
                 return kind, candidate
             fitting.append((kind, candidate))
     return fitting[0] if fitting else None
+
+
+def half_offset(levels: pl.Series) -> bool:
+    """Whether times of which some tell their offset from UTC and others do not: nobody knows which moments those are.
+
+    >>> half_offset(pl.Series(["2020-01-01T10:00:00+01:00", "2020-01-02T10:00:00"]))
+    True
+    """
+    told = levels.str.contains(_OFFSET)
+    return bool(told.any()) and not told.all() and layout(levels.str.replace(_OFFSET, "${1}").unique()) is not None
 
 
 def ranked(levels: pl.Series) -> list[str] | None:

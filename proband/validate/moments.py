@@ -20,6 +20,9 @@ _EACH, _REFERENCES, _ROWS = 4, 2, 3_000
 #: Ends of a variable's steps beyond which they are drawn in.
 _SLIPS = (0.005, 0.995)
 
+#: Patients with an event that either side needs.
+_FEWEST_PATIENTS = 10
+
 #: Variables that are foretold: those with most successive values, if they have as many as this.
 _FORETOLD, _FEWEST = 8, 200
 
@@ -59,6 +62,9 @@ def moment_detection(evidence: Evidence, *, seed: int, table: str | None = None)
     n = min(made.patients, unseen.patients, (unseen.patients + train.patients) // 2)
     draw = seeds.generator(seed, "moments")
     sides = [taken(one, draw.permutation(one.patients)[:n]) for one in (made, unseen)]
+    title = "Success of a discriminator on single moments with their past"
+    if any(len(np.unique(one.patient)) < _FEWEST_PATIENTS for one in (*sides, train)):
+        return Finding("faithful", "moment_auc", title, None, f"Fewer than {_FEWEST_PATIENTS} patients of a side have any event.")
     scores, labels, patients = _judged(sides[0], sides[1], draw, seed)
     value = auc(scores, labels)
     spread = bootstrap(lambda rows: auc(scores[rows], labels[rows]), Patients(patients), seeds.generator(seed, "moments", "doubt"))
@@ -71,7 +77,7 @@ def moment_detection(evidence: Evidence, *, seed: int, table: str | None = None)
     return Finding(
         "faithful",
         "moment_auc",
-        "Success of a discriminator on single moments with their past",
+        title,
         value,
         f"Of a synthetic and a real moment, trees that see what was known before find the synthetic one in {value:.0%} of pairs.",
         interval=(min(low, value), max(high, value)),

@@ -356,7 +356,7 @@ def _rates(histories: Histories, trials: Trials) -> Finding:
     least = 0.5 / histories.matched
     logs = lambda one: np.log(np.maximum(one, least))  # noqa: E731
     made, real = logs(trials.value)
-    r2 = 1 - float(((made - real) ** 2).sum() / max(((real - real.mean()) ** 2).sum(), 1e-12))
+    r2 = 1 - float(((made - real) ** 2).sum() / max(((real - real.mean()) ** 2).sum(), 1e-12)) if real.size else float("nan")
     order = np.argsort(real, kind="stable")
     deciles = [float(np.abs(made - real)[part].mean()) for part in np.array_split(order, min(10, len(order)))] if len(order) else []
     known = (histories.codes["unseen"].counts > 0).sum(axis=0) >= _FEWEST_SHOWN

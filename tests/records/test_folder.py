@@ -71,6 +71,18 @@ def test_a_table_below_the_first_may_be_empty(tmp_path: Path) -> None:
         assert proband.read(tmp_path / format, SCHEMA).mark == MARK
 
 
+def test_a_folder_with_one_file_is_that_table(tmp_path: Path) -> None:
+    one = Schema(tables=(SCHEMA.table,))
+    (tmp_path / "release").mkdir()
+    proband.write(Cohort(one, cohort().frame, MARK), tmp_path / "release" / "synthetic.csv")
+    (tmp_path / "release" / "card.md").write_text("notes")
+    for schema in (one, None):
+        read = proband.read(tmp_path / "release", schema)
+        assert len(read) == 3 and read.mark == MARK and not read.linked
+    with pytest.raises(InputError, match="no file for table 'patients'"):
+        proband.read(tmp_path / "release", SCHEMA)
+
+
 def test_files_that_are_no_tables_are_left_alone(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
     (folder / "README.md").write_text("notes")
