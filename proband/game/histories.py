@@ -28,7 +28,7 @@ class State(NamedTuple):
 def started(net: Historian, so_far: Histories) -> State:
     """The state after the steps of `so_far`, endings left out: (histories, 1, ...) of nothing but an ending is the beginning."""
     tables = net.tables()
-    begin = torch.tanh(net.begin(net.given(so_far.given)))
+    begin = torch.tanh(net.begin(net.given(so_far.given, so_far.plan)))
     seen = summed(so_far.tokens + net.steps.starts, tables["now"]) + net.clocks(net.clock(so_far.clock))
     states, _ = net.cell(seen, begin[None].contiguous())
     rows, before = torch.arange(len(begin)), so_far.length - 2
@@ -48,6 +48,7 @@ def started(net: Historian, so_far: Histories) -> State:
 def draw(
     net: Historian,
     given: Tensor,
+    plan: Tensor,
     state: State,
     wait: Callable[[Tensor], Tensor],
     *,
@@ -63,7 +64,7 @@ def draw(
     blank   whether a step may be one at which nothing is measured
     """
     tables = net.tables()
-    told = net.given(given)
+    told = net.given(given, plan)
     who = torch.arange(len(given))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(most):
@@ -76,7 +77,7 @@ def draw(
         if not going.any():
             break
         who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)
-        tokens = _step(net, tables, told[who], gap, clock, state, blank, rng)
+        tokens = _step(net, tables, told[who], plan[who], gap, clock, state, blank, rng)
         state = _after(net, tables, tokens, clock, state)
         found.append((who, tokens, clock))
     if not found:
@@ -87,10 +88,18 @@ def draw(
 
 
 def _step(
-    net: Historian, tables: Mapping[str, Tensor], told: Tensor, gap: Tensor, clock: Tensor, state: State, blank: bool, rng: torch.Generator
+    net: Historian,
+    tables: Mapping[str, Tensor],
+    told: Tensor,
+    plan: Tensor,
+    gap: Tensor,
+    clock: Tensor,
+    state: State,
+    blank: bool,
+    rng: torch.Generator,
 ) -> Tensor:
     """(histories, 1 + variables) the tokens of the step at `clock`."""
-    own = net.of(state.past, clock)
+    own = net.of(state.past, clock, plan)
     context = net.context(state.hidden, told, net.clock(clock), gap, state.past, own, tables)
     there = _asked(net, net.asked(context), own, blank, rng)
     tokens = torch.zeros(len(gap), 1 + net.variables, dtype=torch.long)

@@ -25,7 +25,9 @@ from proband.game.play import average, deterministic
 PULL = 30.0  # for the weights of the curve to be of the others' size
 LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
-OWN = 5  # numbers that the past says of each variable
+OWN = 10  # numbers that the past and the plan say of each variable
+PLAN, HIDDEN = 2, 0.1  # numbers of a plan for each variable; share of training histories whose plan is hidden
+FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
 
@@ -34,19 +36,21 @@ class Histories(NamedTuple):
     """Histories, padded to the longest: the last step of each ends it, with gap 0 and nothing measured.
 
     given   (histories, fields) tokens of what is known of the patient
+    plan    (histories, variables, 2) how often each will be measured in all, and its mean score; NaN: not known
     tokens  (histories, steps, 1 + variables): of the gap to the step before, then of each variable; 0: it ends, it is not measured
     clock   (histories, steps) time since the origin, after the gap
     length  (histories,) steps, the ending one included
     """
 
     given: Tensor
+    plan: Tensor
     tokens: Tensor
     clock: Tensor
     length: Tensor
 
     def take(self, rows: Tensor) -> Histories:
         longest = int(self.length[rows].max())
-        return Histories(self.given[rows], self.tokens[rows, :longest], self.clock[rows, :longest], self.length[rows])
+        return Histories(self.given[rows], self.plan[rows], self.tokens[rows, :longest], self.clock[rows, :longest], self.length[rows])
 
 
 class Past(NamedTuple):
@@ -88,6 +92,7 @@ class Historian(nn.Module):
         self.waves, self.known_waves = own, given
         self.read_given = _table(known.width, WIDTH, rng, 0.1)
         self.read_given_waves = _table(given.shape[1], WIDTH, rng, 0.3)
+        self.read_plan = linear(3 * self.variables, WIDTH, rng)
         names = ("now", "last")
         self.read = nn.ParameterDict({name: _table(steps.width, WIDTH, rng, 0.05) for name in names})
         self.read_waves = nn.ParameterDict({name: _table(own.shape[1], WIDTH, rng, 0.2) for name in names})
@@ -123,9 +128,11 @@ class Historian(nn.Module):
 
     # What both training and drawing ask, for any leading shape.
 
-    def given(self, tokens: Tensor) -> Tensor:
-        """(histories, WIDTH) what is known of the patients."""
-        return embedding(tokens + self.known.starts, self.read_given + self.known_waves @ self.read_given_waves).sum(1)
+    def given(self, tokens: Tensor, plan: Tensor) -> Tensor:
+        """(histories, WIDTH) what is known of the patients, and planned of their histories."""
+        known = embedding(tokens + self.known.starts, self.read_given + self.known_waves @ self.read_given_waves).sum(1)
+        planned = torch.stack([~plan[..., 0].isnan(), torch.log1p(plan[..., 0]) / 5, plan[..., 1]], -1).nan_to_num()
+        return known + self.read_plan(planned.flatten(1))
 
     def clock(self, clock: Tensor) -> Tensor:
         """(..., CLOCKS)."""
@@ -134,13 +141,18 @@ class Historian(nn.Module):
             late += [torch.sin(2 * math.pi * clock / period), torch.cos(2 * math.pi * clock / period)]
         return torch.stack(late, -1)
 
-    def of(self, past: Past, clock: Tensor) -> Tensor:
-        """(..., variables, OWN) numbers that the past says of each variable at `clock` (...)."""
+    def of(self, past: Past, clock: Tensor, plan: Tensor) -> Tensor:
+        """(..., variables, OWN) numbers that the past says of each variable at `clock` (...), and what of the plan is still to come."""
         ever = (past.last > 0).float()
         since = torch.log1p((clock[..., None] - past.when).clamp(min=0) / self.scale * 1000) / 7
         mean = past.total / past.often.clamp(min=1)
         last = self.score[past.last + self.steps.starts[1:]]
-        return torch.stack([ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever], -1)
+        often, level = plan.unbind(-1)
+        left = ((often - past.often) / (often + 1)).clamp(min=-1)
+        ahead = (often * level - past.total) / (often - past.often).clamp(min=1)  # the mean of what is still to come
+        planned = [torch.log1p(often) / 5, left, (past.often >= often).float().where(~often.isnan(), 0.0), level, ahead.clamp(-1.5, 1.5)]
+        told = [ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever, *(x.nan_to_num() for x in planned)]
+        return torch.stack(told, -1)
 
     def gap_logits(self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, now: Tensor) -> Tensor:
         """(..., gaps) when the next step comes; gap: the tokens of the last one."""
@@ -250,7 +262,10 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     """What the network makes of whole histories. With `rng` (training) part of what it knows is dropped."""
     tables = net.tables()
     rows, longest = batch.tokens.shape[:2]
-    given = net.given(batch.given)
+    plan = batch.plan
+    if rng is not None:
+        plan = plan.where(torch.rand(rows, 1, 1, generator=rng) >= HIDDEN, torch.nan)
+    given = net.given(batch.given, plan)
     begin = torch.tanh(net.begin(given))
     late = net.clock(batch.clock)
     seen = summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
@@ -267,7 +282,7 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     going = batch.tokens[..., 0][real] > 0  # the endings measure nothing
     past = Past(*(part[real][going] for part in pasts(net, batch.tokens, batch.clock)))
     tokens, clock = batch.tokens[real][going], batch.clock[real][going]
-    own = net.of(past, clock)
+    own = net.of(past, clock, plan[owner][going])
     context = net.context(states[going], given_each[going], late[real][going], tokens[:, 0], past, own, tables)
     context = dropped(context, net.dropout, rng)
     there = (tokens[:, 1:] > 0).float()
@@ -300,9 +315,10 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
 
 
 class Charts(NamedTuple):
-    """All histories, one below the other: what is known of each, its tokens and clock, ending included, and where each begins."""
+    """All histories, one below the other: what is known and planned of each, its tokens and clock, ending included, where each begins."""
 
     given: Tensor
+    plan: Tensor
     tokens: Tensor
     clock: Tensor
     starts: Tensor  # (histories + 1,)
@@ -319,7 +335,7 @@ class Charts(NamedTuple):
         """Those in `rows`, padded."""
         length = self.length[rows]
         at = self.starts[rows][:, None] + torch.minimum(torch.arange(int(length.max()))[None], length[:, None] - 1)
-        return Histories(self.given[rows].long(), self.tokens[at].long(), self.clock[at], length)
+        return Histories(self.given[rows].long(), self.plan[rows], self.tokens[at].long(), self.clock[at], length)
 
 
 class Progress(NamedTuple):
@@ -377,7 +393,7 @@ def learn(
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             average(averaged, net, min(0.995, step / (step + 10)))
-            if step == batches or step % max(1, batches // looks) == 0:
+            if step == batches or step % max(FEWEST_BETWEEN, batches // looks) == 0:
                 history.append((step, told(averaged, charts, held_out)))
                 if history[-1][1] <= min(loss for _, loss in history):
                     best.load_state_dict(averaged.state_dict())
@@ -417,7 +433,7 @@ def _set_back(
 def told(net: Historian, charts: Charts, rows: Tensor) -> float:
     """Minus the log likelihood per step of the histories in `rows`."""
     total, steps = 0.0, 0
-    for some in rows[torch.argsort(charts.length[rows])].split(64):
+    for some in _parts(charts, rows[torch.argsort(charts.length[rows])], 4 * STEPS):
         batch = charts.take(some)
         total += float(sum(part.double().sum() for part in losses(net, batch)))
         steps += int(batch.length.sum())
@@ -431,11 +447,15 @@ def _batches(charts: Charts, rows: Tensor, seed: int, skip: int) -> Iterator[His
         rng = torch.Generator().manual_seed((seed + 1 + turn) % 2**63)
         length = charts.length[rows] * (1 + 0.1 * torch.rand(len(rows), generator=rng))
         order = rows[torch.argsort(length)]
-        ends = torch.cumsum(charts.length[order], 0)
-        parts = order.split(torch.bincount((ends - 1) // size).tolist())
-        parts = [part for part in parts if len(part)]
+        parts = _parts(charts, order, size)
         for place in torch.randperm(len(parts), generator=rng).tolist():
             if skip:
                 skip -= 1
             else:
                 yield charts.take(parts[place])
+
+
+def _parts(charts: Charts, order: Tensor, size: int) -> list[Tensor]:
+    """`order` in runs of about so many steps."""
+    ends = torch.cumsum(charts.length[order], 0)
+    return [part for part in order.split(torch.bincount((ends - 1) // size).tolist()) if len(part)]

@@ -14,6 +14,7 @@ from proband.encode.sequences import time_of
 from proband.errors import InputError
 from proband.schema import Column, Rule, Schema, Table
 
+PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
 SURE = 20  # rows that must agree before an order of two dates is believed
 
@@ -83,6 +84,7 @@ def context(schema: Schema, frames: Mapping[str, pl.DataFrame], name: str) -> tu
     table, frame = schema[name], frames[name]
     used = {table.key, table.on, *(link.column for link in table.links)}
     own = [column for column in table.columns if column.name not in used and column.kind not in ("identifier", "text")]
+    own = [column for column in own if not column.name.startswith(PLAN)]
     columns = [column.model_copy(update={"name": f"{name}.{column.name}"}) for column in own]
     told = frame.select(pl.col(column.name).alias(f"{name}.{column.name}") for column in own)
     if table.parent is None and not own:  # nothing is known of anybody, which must be said too

@@ -29,7 +29,7 @@ from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
 from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
-from proband.synthesizers import linked, outcomes
+from proband.synthesizers import linked, outcomes, plans
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
@@ -122,13 +122,15 @@ class SequenceGAN:
         kept = None if unfinished is None else Unfinished.of(unfinished, cohort.fingerprint, seed, self.minutes, __version__)
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
-        forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"))
         frames = {root.schema.table.name: root.frame, **cohort.linked}
         shares = {table.name: math.sqrt(cohort.linked[table.name].height + 1) for table in cohort.schema.children}
         parts: dict[str, _Part] = {}
         for table in cohort.schema.children:
             minutes = self.minutes * shares[table.name] / sum(shares.values())
-            parts[table.name] = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step, kept)
+            part, plan = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step, kept)
+            parts[table.name] = part
+            root = plans.added(root, table, plan) if plans.made(cohort.schema, table, part.steps) else root
+        forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
         learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None, linked.beyond(cohort))
         if aside.any() and not aside.all():
             figures = _figures(learned, frames)
@@ -239,8 +241,8 @@ def _told(
     seed: int,
     on_step: OnStep | None,
     kept: Unfinished | None,
-) -> _Part:
-    """What is learned of one linked table from the patients who are not `aside`, by those who are."""
+) -> tuple[_Part, torch.Tensor]:
+    """What is learned of one linked table from the patients who are not `aside`, by those who are; and the plans of all histories."""
     wider = declared.model_copy(update={"tables": (schema.table, *declared.children)})
     about, context, patients = linked.context(wider, frames, table.parent or "")
     owners = frames[table.parent or ""][wider[table.parent or ""].key or ""]
@@ -262,7 +264,8 @@ def _told(
     common = float(values[np.argmax(held)]) if held.max(initial=0) > 1 else float(np.median(values)) if len(values) else 1.0
     rng = torch.Generator().manual_seed(seeds.integer(seed, "sequences", table.name))
     net = _fresh(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
-    charts = _charts(_given(encoder, context), found)
+    plan = plans.of(net, found, len(owners)) if plans.made(declared, table, steps) else plans.none(len(owners), net)
+    charts = _charts(_given(encoder, context), plan, found)
     unseen = torch.from_numpy(aside[patients])
     rows = torch.arange(len(owners))
     own, unseen = rows[~unseen], rows[unseen][:MOST_HELD_OUT]
@@ -279,11 +282,11 @@ def _told(
     draws = seeds.generator(seed, "sequences", "mended", table.name)
 
     def again() -> torch.Tensor:
-        found = _steps(part, table, context[some.tolist()], origins[some], None, draws)
+        found = _steps(part, table, context[some.tolist()], plan[some], origins[some], None, draws)
         return torch.from_numpy(np.bincount(found.owner, minlength=len(some)))
 
     mend_endings(net, charts.length - 1, again)
-    return part
+    return part, plan
 
 
 def _seconds(steps: StepEncoder, batch: int) -> float:
@@ -301,7 +304,7 @@ def _given(context: TableEncoder, frame: pl.DataFrame) -> torch.Tensor:
     return torch.from_numpy(context.encode(frame).tokens.astype(np.int64))
 
 
-def _charts(given: torch.Tensor, steps: Steps) -> Charts:
+def _charts(given: torch.Tensor, plan: torch.Tensor, steps: Steps) -> Charts:
     """All histories with their endings; an ending stands at the time of the last step."""
     owners = len(given)
     counts = np.bincount(steps.owner, minlength=owners)
@@ -312,7 +315,7 @@ def _charts(given: torch.Tensor, steps: Steps) -> Charts:
     tokens[rows], clock[rows] = steps.tokens, steps.clock
     endings = starts[1:] - 1
     clock[endings] = np.where(counts > 0, clock[np.maximum(endings - 1, 0)], 0)
-    return Charts(given, torch.from_numpy(tokens), torch.from_numpy(clock), torch.from_numpy(starts))
+    return Charts(given, plan, torch.from_numpy(tokens), torch.from_numpy(clock), torch.from_numpy(starts))
 
 
 def _wider(learned: _Fitted) -> Schema:
@@ -348,22 +351,32 @@ def _drawn(
     """Rows of `table` for the rows that own them, after those `so_far`."""
     part, parent = learned.parts[table.name], schema[table.parent or ""]
     origins = linked.origins(schema, frames, table)
-    steps = _steps(part, table, context, origins, so_far, rng)
+    plan = plans.read(frames[parent.name], table, part.steps, part.net)
+    steps = _steps(part, table, context, plan, origins, so_far, rng)
     return part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
 
 
-def _steps(part: _Part, table: Table, context: pl.DataFrame, origins: np.ndarray, so_far: Steps | None, rng: np.random.Generator) -> Steps:
+def _steps(
+    part: _Part,
+    table: Table,
+    context: pl.DataFrame,
+    plan: torch.Tensor,
+    origins: np.ndarray,
+    so_far: Steps | None,
+    rng: np.random.Generator,
+) -> Steps:
     """Steps for the rows that own them, after those `so_far`."""
     noise, time = torch.Generator().manual_seed(int(rng.integers(2**62))), time_of(table)
     until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
     latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
     nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
     given = _given(part.context, context)
-    charts = _charts(given, nothing if so_far is None else so_far)
+    charts = _charts(given, plan, nothing if so_far is None else so_far)
     with deterministic():
         whose, tokens, clock = draw(
             part.net,
             given,
+            plan,
             started(part.net, charts.take(torch.arange(len(given)))),
             lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), rng).astype(np.float32)),
             latest=torch.from_numpy(latest.astype(np.float32)),

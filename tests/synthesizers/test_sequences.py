@@ -246,9 +246,9 @@ def test_a_killed_fit_goes_on_to_the_same_model(tmp_path) -> None:
     assert len(list((tmp_path / "unfinished").iterdir())) == 1
     steps = []
     again = SequenceGAN(minutes=0.05, select=False)
-    again.fit(real, seed=0, on_step=lambda step, of, what, figures: steps.append(step), unfinished=tmp_path / "unfinished")
+    again.fit(real, seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=tmp_path / "unfinished")
     again.save(tmp_path / "again")
-    assert 1 not in steps and not (tmp_path / "unfinished").exists()
+    assert ("learn events", 1) not in steps and not (tmp_path / "unfinished").exists()
     assert (tmp_path / "again" / "arrays.safetensors").read_bytes() == (tmp_path / "whole" / "arrays.safetensors").read_bytes()
 
 
@@ -261,6 +261,6 @@ def test_what_was_kept_for_other_patients_is_passed_over(tmp_path) -> None:
         SequenceGAN(minutes=0.02, select=False).fit(charts(60), seed=0, on_step=killed, unfinished=tmp_path / "unfinished")
     steps = []
     SequenceGAN(minutes=0.02, select=False).fit(
-        charts(50), seed=0, on_step=lambda step, of, what, figures: steps.append(step), unfinished=tmp_path / "unfinished"
+        charts(50), seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=tmp_path / "unfinished"
     )
-    assert steps[0] == 1
+    assert ("learn events", 1) in steps
