@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from proband.cohort import Cohort
     from proband.schema import Schema
     from proband.synthesizer import OnStep
+
+LINES_APART = 60.0  # seconds between two lines of progress in a log file
 
 Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz, .parquet, or a folder of linked tables.")]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
@@ -42,14 +46,24 @@ Purpose = Annotated[str, typer.Option(help="What the release is for, in a senten
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[OnStep]:
-    """A bar with the time left on a terminal; a line a stage in a log file; nothing for machines."""
+    """A bar with the time left on a terminal; in a log file a line a stage, and one a minute; nothing for machines."""
     if quiet or not sys.stderr.isatty():
-        stages: list[str] = []
+        begun: dict[str, tuple[float, int]] = {}
+        last = time.monotonic()
 
         def line(done: int, total: int, what: str, figures: Mapping[str, float]) -> None:
-            if not quiet and what not in stages:
-                stages.append(what)
-                print(f"{what} ...", file=sys.stderr, flush=True)
+            nonlocal last
+            now = time.monotonic()
+            if quiet or (what in begun and now - last < LINES_APART):
+                return
+            last = now
+            if what not in begun:
+                begun[what] = now, done
+                print(f"{what} ..." if done <= 1 else f"{what} ... from {done} of {total} on", file=sys.stderr, flush=True)
+                return
+            since, first = begun[what]
+            left = (now - since) * (total - done) / max(done - first, 1)
+            print(f"{what}: {done} of {total}, about {math.ceil(left / 60)} min left", file=sys.stderr, flush=True)
 
         yield line
         return

@@ -41,6 +41,7 @@ PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at mos
 DROPOUT = 0.2
 
 MOST_HELD_OUT = 1000  # histories that are looked at
+MOST_JUDGED = 3000  # patients from whom the critics learn
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
 MOST_MENDED = 1000  # histories that are drawn to see where they end
@@ -422,10 +423,11 @@ def _width(learned: _Fitted) -> int:
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
     """The critics of the rounds of selection that the judge let stand. figures: those of the real patients."""
-    rng, n = seeds.generator(seed, "sequences", "select"), int((~aside).sum())
-    sizes = [CANDIDATES * min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
-    fakes = np.concatenate([_candidates(learned, size, rng, None)[1] for size in sizes])
-    found = selected(fakes, figures[~aside], figures[aside], n=n, seed=seed, on_step=on_step)
+    rng = seeds.generator(seed, "sequences", "select")
+    real = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])]
+    sizes = [CANDIDATES * min(AT_ONCE, len(real) - first) for first in range(0, len(real), AT_ONCE)]
+    fakes = [_candidates(learned, size, rng, None)[1] for size in sizes]
+    found = selected(np.concatenate(fakes), real, figures[aside][:MOST_HELD_OUT], n=len(real), seed=seed, on_step=on_step)
     return replace(learned, critics=found.critics, stages=found.stages)
 
 
