@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import proband
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema.integrity import strays, unowned
+from proband.schema.model import Link
+from proband.synthesizers import linked
 from proband.synthesizers.baselines import Bootstrap, IndependentColumns
 from tests.linked import SCHEMA, cohort
 
@@ -130,3 +133,27 @@ def test_frames_are_kept_to_the_bit() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         from_arrays(arrays, made.schema.table)
     assert np.array_equal(to_arrays(made.frame)["1.values"], [71, 43, 60])
+
+
+def test_a_link_leads_to_what_began_last_and_follows_what_owns_the_row() -> None:
+    frames = {table.name: frame for table, frame in cohort().tables}
+    stays = frames["stays"].sort("intime")  # patient 1: 10 in January, 11 in March; patient 2: 20
+    when = [datetime(2019, 12, 31), datetime(2020, 2, 1), datetime(2020, 3, 2), datetime(2022, 1, 1)]
+    rows = pl.DataFrame({"pid": ["1", "1", "1", "3"], "time": when, "test": ["K"] * 4, "value": [4.0] * 4})
+    made = linked.completed(SCHEMA, frames | {"stays": stays}, SCHEMA["labs"], rows, np.arange(3), np.random.default_rng(0))
+    assert made["stay"].to_list() == [None, "10", "11", None]  # before any stay there is none, and patient 3 has none at all
+    below = SCHEMA["labs"].model_copy(update={"parent": "stays", "on": "stay", "links": (Link(column="pid", table="patients"),)})
+    schema = SCHEMA.model_copy(update={"tables": (*SCHEMA.tables[:2], below)})
+    rows = pl.DataFrame({"stay": ["11", "20"], "time": when[:2], "test": ["K"] * 2, "value": [4.0] * 2})
+    made = linked.completed(schema, frames, below, rows, np.array([0, 0, 1]), np.random.default_rng(0))
+    assert made["pid"].to_list() == ["1", "2"]
+
+
+def test_whole_number_identifiers_stay_whole_numbers_beyond_the_real_ones() -> None:
+    real = cohort()
+    assert linked.beyond(real) == 900
+    frames = {table.name: frame for table, frame in real.tables}
+    made = linked.named(SCHEMA, [frames, frames], "synthetic-", 900)
+    assert made["patients"]["pid"].to_list() == ["901", "902", "903", "904", "905", "906"]
+    assert made["stays"].select("stay", "pid").rows()[-1] == ("906", "905")
+    assert made["labs"]["stay"].drop_nulls().is_in(made["stays"]["stay"].implode()).all()

@@ -264,3 +264,26 @@ def test_what_was_kept_for_other_patients_is_passed_over(tmp_path) -> None:
         charts(50), seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=tmp_path / "unfinished"
     )
     assert ("learn events", 1) in steps
+
+
+def test_a_table_without_time_is_rows_at_one_moment() -> None:
+    key = Column(name="pid", kind="identifier", stored="Int64")
+    people = Table(name="people", key="pid", columns=(key, Column(name="old", kind="boolean")))
+    codes = Table(name="codes", parent="people", on="pid", columns=(key, Column(name="code", kind="category", categories=("flu", "gout"))))
+    rng = np.random.default_rng(0)
+    old = rng.random(120) < 0.5
+    rows = [(f"{i}", "gout" if old[i] else "flu") for i in range(120) for _ in range(int(rng.integers(3)))]
+    frame = pl.DataFrame({"pid": [f"{i}" for i in range(120)], "old": old})
+    real = Cohort(Schema(tables=(people, codes)), frame, linked={"codes": pl.DataFrame(rows, ["pid", "code"], orient="row")})
+    made = SequenceGAN(minutes=0.1, select=False).fit(real, seed=0).sample(200, seed=1)
+    found = made.linked["codes"].join(made.frame, on="pid")
+    assert found.height == made.linked["codes"].height and 120 < found.height < 280
+    assert ((found["code"] == "gout") == found["old"]).mean() > 0.9
+    assert made.frame["pid"].cast(pl.Int64).min() == 9001
+
+
+def test_ends_are_mended_at_every_length() -> None:
+    counts = charts(200).linked["events"].group_by("stay").agg(pl.col("minute").n_unique())["minute"]
+    made = SequenceGAN(minutes=0.005, select=False).fit(charts(200), seed=0).sample(400, seed=1)  # hardly any training
+    drawn = made.linked["events"].group_by("stay").agg(pl.col("minute").n_unique())["minute"]
+    assert abs(drawn.mean() - counts.mean()) < 1 and abs(drawn.std() - counts.std()) < 1
