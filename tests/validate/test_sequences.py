@@ -14,6 +14,7 @@ from proband.validate.known_values import known_values_auc
 from proband.validate.limits import LIMITS
 from proband.validate.moments import moment_detection, next_values
 from proband.validate.privacy import privacy
+from proband.validate.recurrent import recurrent_detection
 from proband.validate.sequences import sequences
 from tests.ward import resampled, ward, with_events
 
@@ -131,6 +132,15 @@ def test_a_moment_gives_away_that_it_does_not_follow_from_the_one_before() -> No
     fresh, found = (moment_detection(Evidence(*few, made), seed=1) for made in (ward(90, 4), loose))
     assert fresh.interval[0] < 0.53 and fresh.value < 0.6  # 90 against 90 patients: a standard error of about .03
     assert found.interval[0] > 0.6
+
+
+def test_a_network_that_reads_whole_histories_sees_values_that_stand_in_the_wrong_order() -> None:
+    mixed = with_events(ward(300, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("stay", "what")))
+    fresh, found = (recurrent_detection(evidence(made), seed=1) for made in (ward(300, 4), mixed))
+    assert fresh.reference_interval[0] < fresh.value < fresh.reference_interval[1] and abs(fresh.reference - 0.5) < 0.03
+    assert found.interval[0] > fresh.reference_interval[1]
+    assert found.floor > 0.8 > found.value  # nothing but the order is wrong
+    assert fresh.judged(LIMITS["recurrent_auc"]).passed
 
 
 def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> None:
