@@ -22,7 +22,7 @@ def recurrent_detection(evidence: Evidence, *, seed: int, table: str | None = No
     """
     histories = Histories.of(evidence, table)
     n, draw = histories.matched, seeds.generator(seed, "recurrent")
-    some = lambda part, count: taken(histories.codes[part], draw.permutation(histories.codes[part].patients)[:count])  # noqa: E731
+    some = lambda part, count: taken(histories.common[part], draw.permutation(histories.common[part].patients)[:count])  # noqa: E731
     unseen, train = some("unseen", n), some("train", n)
     real = joined(unseen, train)
     network = seeds.integer(seed, "recurrent", "network")

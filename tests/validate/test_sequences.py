@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from proband.cohort import Cohort
+from proband.schema import Column, Schema, Table
 from proband.validate.charts import charts_broken
 from proband.validate.findings import Evidence, Finding
 from proband.validate.histories import flattened
@@ -71,7 +72,6 @@ def test_a_shuffled_order_is_seen_by_lag_one_and_by_nothing_that_has_no_order(fr
 
 def test_the_courses_of_levels_are_judged_as_codes() -> None:
     """A visit table of levels: rhythms that last in real patients and change at every visit in synthetic ones."""
-    from proband.schema import Column, Schema, Table
 
     def clinic(n: int, seed: int, stays: float) -> Cohort:
         rng = np.random.default_rng(seed)
@@ -124,6 +124,45 @@ def test_what_charts_keep_to_is_learned_and_counted() -> None:
 def test_each_breach_is_told_by_its_name(fault: pl.Expr, told: str) -> None:
     found = charts_broken(evidence(with_events(ward(60, 4), lambda rows: rows.with_columns(fault))))
     assert told in [row["sql"] for row in found.detail["rules"] if row["synthetic"] > 0.1]
+
+
+def test_an_order_counts_among_the_moments_that_have_both_not_among_all_events() -> None:
+    """Pressures upside down at one moment in a hundred and never together elsewhere: half of what could be broken is."""
+
+    def rare(rows: pl.DataFrame) -> pl.DataFrame:
+        kept = rows.with_columns(pl.when(pl.col("what") == "diastolic").then(pl.col("value") + 60).otherwise("value").alias("value"))
+        together = pl.int_range(pl.len()).over("stay", "what") == 0
+        return kept.filter((pl.col("what") != "diastolic") | (together & (pl.col("stay").str.ends_with("7"))))
+
+    found = charts_broken(evidence(with_events(ward(300, 4), rare)))
+    rule = next(row for row in found.detail["rules"] if row["sql"] == "diastolic < systolic")
+    assert rule["synthetic"] > 0.5 and found.judged(LIMITS["charts_broken"]).passed is False
+
+
+def test_a_drug_without_its_diagnosis() -> None:
+    """Insulin is given to diabetics alone, in another table; the synthetic patients get it whoever they are."""
+
+    def clinic(n: int, seed: int, *, anybody: bool) -> Cohort:
+        rng = np.random.default_rng(seed)
+        names, diabetic = np.array([f"{seed}-{at}" for at in range(n)]), rng.random(n) < 0.4
+        treated = rng.permutation(diabetic) if anybody else diabetic
+        identity = Column(name="id", kind="identifier")
+        tables, linked = [Table(name="patients", key="id", columns=(identity,))], {}
+        for table, column, told in (
+            ("drugs", "drug", np.where(treated, "insulin", "aspirin")),
+            ("diagnoses", "code", np.where(diabetic, "diabetes", "hypertension")),
+        ):
+            level = Column(name=column, kind="category", categories=tuple(sorted(set(told))))
+            tables.append(Table(name=table, parent="patients", on="id", columns=(identity, level)))
+            linked[table] = pl.DataFrame({"id": names, column: told})
+        return Cohort(Schema(tables=tuple(tables)), pl.DataFrame({"id": names}), linked=linked)
+
+    real = [clinic(200, seed, anybody=False) for seed in (1, 2, 3)]
+    sound, found = (charts_broken(Evidence(*real, clinic(200, 4, anybody=anybody))) for anybody in (False, True))
+    assert sound.value == sound.reference == 0
+    rule = found.detail["rules"][0]
+    assert rule["sql"] == "drug = insulin only with diagnoses: code = diabetes" and rule["real"] == 0
+    assert rule["synthetic"] == pytest.approx(0.6, abs=0.1) and found.value > 0.2  # of those treated, 6 in 10 have no diabetes
 
 
 def test_a_moment_gives_away_that_it_does_not_follow_from_the_one_before() -> None:
