@@ -11,7 +11,7 @@ from proband.schema import Column, Schema, Table
 from proband.validate.charts import charts_broken
 from proband.validate.findings import Evidence, Finding
 from proband.validate.histories import flattened
-from proband.validate.known_values import known_values_auc
+from proband.validate.known_values import known_values_attack
 from proband.validate.limits import LIMITS
 from proband.validate.moments import moment_detection, next_values
 from proband.validate.privacy import privacy
@@ -192,7 +192,9 @@ def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> N
 
 def test_copied_patients_are_seen_by_three_of_their_values_and_by_the_attacks_on_whole_histories() -> None:
     copies, strangers = evidence(resampled(TRAIN, 300, 5)), evidence(ward(300, 4))
-    assert known_values_auc(copies, seed=1).interval[0] > 0.55
-    assert known_values_auc(strangers, seed=1).interval[0] < 0.5
+    (pairs, sure), (chance, unsure) = (known_values_attack(one, seed=1) for one in (copies, strangers))
+    assert pairs.interval[0] > 0.55 and chance.interval[0] < 0.5
+    assert sure.value > 0.3 > 10 * unsure.value
+    assert [one.judged(LIMITS[one.name]).passed for one in (sure, unsure)] == [False, True]
     found = {one.name: one for one in privacy(flattened(copies), seed=1)}
     assert found["membership_auc"].value > 0.7 and found["exact_copies_excess"].value > 0.5
