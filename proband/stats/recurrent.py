@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve
+from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from proband.stats.sequences import Events, gaps, moments, taken
 
@@ -42,21 +45,22 @@ def echoes(events: Events, like: Events, *, seed: int) -> np.ndarray:
     hears = (hears * (_RADIUS / np.abs(np.linalg.eigvals(hears)).max())).astype(np.float32)
     bias, leak = draw.normal(0, 0.3, _UNITS).astype(np.float32), np.resize(np.array(_LEAKS, np.float32), _UNITS)
     found = np.zeros((events.patients, 3 * _UNITS), np.float32)
-    for start in range(0, events.patients, _TOGETHER):
-        patient, steps = scales.steps(taken(events, np.arange(start, min(start + _TOGETHER, events.patients))))
-        who, first, many = np.unique(patient, return_index=True, return_counts=True)
-        longest = np.argsort(-many, kind="stable")  # so that those who still walk stand first
-        who, first, many = who[longest], first[longest], many[longest]
-        state, total, moved = (np.zeros((len(who), _UNITS), np.float32) for _ in range(3))
-        for at in range(int(many.max(initial=0))):
-            walk = int((many > at).sum())
-            before = state[:walk]
-            after = before + leak * (np.tanh(steps[first[:walk] + at] @ reads + before @ hears + bias) - before)
-            moved[:walk] += np.abs(after - before) if at else 0
-            total[:walk] += after
-            state[:walk] = after
-        count = many[:, None].astype(np.float32)
-        found[start + who] = np.hstack([total / count, moved / np.maximum(count - 1, 1), state])
+    with threadpool_limits(1):  # as in `discriminate`
+        for start in range(0, events.patients, _TOGETHER):
+            patient, steps = scales.steps(taken(events, np.arange(start, min(start + _TOGETHER, events.patients))))
+            who, first, many = np.unique(patient, return_index=True, return_counts=True)
+            longest = np.argsort(-many, kind="stable")  # so that those who still walk stand first
+            who, first, many = who[longest], first[longest], many[longest]
+            state, total, moved = (np.zeros((len(who), _UNITS), np.float32) for _ in range(3))
+            for at in range(int(many.max(initial=0))):
+                walk = int((many > at).sum())
+                before = state[:walk]
+                after = before + leak * (np.tanh(steps[first[:walk] + at] @ reads + before @ hears + bias) - before)
+                moved[:walk] += np.abs(after - before) if at else 0
+                total[:walk] += after
+                state[:walk] = after
+            count = many[:, None].astype(np.float32)
+            found[start + who] = np.hstack([total / count, moved / np.maximum(count - 1, 1), state])
     return found
 
 
@@ -98,17 +102,15 @@ def told_apart(states: np.ndarray, labels: np.ndarray, *, seed: int, folds: int 
 
     Scores are ranks within a fold, as those of `discriminate`.
     """
-    from scipy.linalg import solve
-    from scipy.stats import rankdata
-
     known = (states - states.mean(axis=0)) / np.maximum(states.std(axis=0), 1e-6)
     wanted = labels - labels.mean()
     fold = np.random.default_rng(seed).permutation(len(labels)) % folds
-    square, told = known.T @ known, known.T @ wanted
     ridge = _RIDGE * known.shape[1] * np.eye(known.shape[1])
     scores = np.full(len(labels), 0.5)
-    for held in (np.flatnonzero(fold == k) for k in range(min(folds, len(labels)))):
-        own = known[held]
-        weights = solve(square - own.T @ own + ridge, told - own.T @ wanted[held], assume_a="pos")
-        scores[held] = (rankdata(own @ weights) - 0.5) / len(held)
+    with threadpool_limits(1):
+        square, told = known.T @ known, known.T @ wanted
+        for held in (np.flatnonzero(fold == k) for k in range(min(folds, len(labels)))):
+            own = known[held]
+            weights = solve(square - own.T @ own + ridge, told - own.T @ wanted[held], assume_a="pos")
+            scores[held] = (rankdata(own @ weights) - 0.5) / len(held)
     return scores
