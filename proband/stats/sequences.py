@@ -174,6 +174,13 @@ def taken(events: Events, patients: np.ndarray) -> Events:
     return Events(owner, events.time[rows], events.variable[rows], events.value[rows], len(patients), events.names)
 
 
+def thinned(events: Events, most: int) -> Events:
+    """Patients at even distances, with about `most` events in all; everybody where there are no more."""
+    if len(events.time) <= most:
+        return events
+    return taken(events, np.linspace(0, events.patients - 1, max(events.patients * most // len(events.time), 1)).astype(int))
+
+
 def blocks(events: Events, most: int) -> Iterator[Events]:
     """The patients in turn, some at a time: about `most` events, and one patient at least."""
     ends = np.cumsum(np.bincount(events.patient, minlength=events.patients))

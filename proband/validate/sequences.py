@@ -19,6 +19,9 @@ from proband.validate.trials import FLOORS, REPEATS, Trials
 #: Events that each side of a comparison holds at most: beyond, sampling error is small and the forty comparisons take minutes.
 _MOST_EVENTS = 250_000
 
+#: Events of a part that are in memory at once: of more, patients at even distances.
+MOST_HELD = 1_250_000
+
 #: What is compared in pairs at most, the commonest first: pairs cost their square.
 _MOST_CODES = 100
 
@@ -50,7 +53,8 @@ class Histories:
         table = history_table(evidence.train.schema, name)
         variables = history_variables(table)
         train, holdout, reference, made = (
-            events(one, table.name) for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
+            stats.thinned(events(one, table.name), MOST_HELD)
+            for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
         )
         unseen = stats.joined(holdout, reference)
         values = {"train": train, "unseen": unseen, "real": stats.joined(train, unseen), "synthetic": made}

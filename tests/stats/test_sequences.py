@@ -89,6 +89,13 @@ def test_blocks_are_the_patients_in_turn(two: Events) -> None:
     assert [part.patients for part in stats.blocks(two, 1)] == [1, 2] and [part.patients for part in stats.blocks(two, 99)] == [3]
 
 
+def test_of_too_many_events_patients_at_even_distances_are_kept_whole() -> None:
+    events = Events(np.repeat(np.arange(10), 5), np.tile(np.arange(5.0), 10), np.zeros(50, int), np.repeat(np.arange(10.0), 5), 10, ("x",))
+    assert stats.thinned(events, 50) is events
+    some = stats.thinned(events, 20)
+    assert some.patients == 4 and some.value.tolist() == np.repeat([0.0, 3, 6, 9], 5).tolist()
+
+
 def test_scattered_events_keep_counts_and_values_and_lose_the_rest() -> None:
     value = np.repeat(np.arange(50.0), 10)
     events = Events(np.repeat(np.arange(50), 10), np.tile(np.arange(10.0), 50), np.zeros(500, int), value, 50, ("x",))
