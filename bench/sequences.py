@@ -25,6 +25,7 @@ from proband.schema.grids import find_grid
 from proband.stats import sequences as over_time
 from proband.stats.classifiers import boosted_trees
 from proband.stats.discrimination import auc, discriminate
+from proband.stats.recurrent import echoes, told_apart
 from proband.synthesizers.baselines import Bootstrap, IndependentColumns
 from proband.synthesizers.carried import CarriedForward
 from proband.validate.histories import events, summarised
@@ -42,6 +43,7 @@ FIGURES = {
     "lag1": f"mean |difference| of the correlation of a value with the one before; variables with {PAIRS} pairs in the holdout",
     "lag1_within": "the same after the stay's own mean is taken off",
     "two_sample_auc": "boosted trees on 259 figures a stay (7 of each variable), synthetic v holdout at equal size; 0.5 is a guess",
+    "two_sample_recurrent": "a recurrent network (echo state) that reads each stay moment by moment, the same; it sees the order of values",
     "tstr": "in-hospital death on the holdout, trees that learned from synthetic stays (those figures and the statics): AUROC",
     "trtr": "the same from as many training stays",
     "outside": "share of events outside 0 to 2880 minutes",
@@ -148,6 +150,7 @@ def judge(train: Cohort, holdout: Cohort, reference: Cohort, synthetic: Cohort, 
     }
     flat = {name: summarised(one) for name, one in (("train", train), ("holdout", holdout), ("made", synthetic))}
     found["two_sample_auc"] = two_sample(_figures(flat["holdout"]), _figures(flat["made"]), seed)
+    found["two_sample_recurrent"] = two_sample_recurrent(real, made, seed)
     found |= mortality(flat["train"], flat["holdout"], flat["made"], seed)
     found |= sound(synthetic, made)
     found["membership"] = membership(flat["train"], flat["holdout"], flat["made"], seed)
@@ -172,6 +175,14 @@ def two_sample(real: np.ndarray, made: np.ndarray, seed: int) -> float:
     values = np.concatenate([made[draw.permutation(len(made))[:n]], real[draw.permutation(len(real))[:n]]])
     labels = np.repeat([1, 0], n)
     return auc(discriminate(values, labels, np.arange(2 * n), seed=seed).scores, labels)
+
+
+def two_sample_recurrent(real: over_time.Events, made: over_time.Events, seed: int) -> float:
+    n = min(real.patients, made.patients)
+    draw = seeds.generator(seed, "two-sample recurrent")
+    sides = [over_time.taken(one, draw.permutation(one.patients)[:n]) for one in (made, real)]
+    states, labels = np.concatenate([echoes(one, sides[1], seed=seed) for one in sides]), np.repeat([1, 0], n)
+    return auc(told_apart(states, labels, seed=seed), labels)
 
 
 def mortality(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> dict[str, float]:

@@ -10,9 +10,13 @@ from proband.stats.sequences import Events
 #: Measurements the attacker knows of a patient, and how often others are drawn: the mean score of the draws is the patient's.
 KNOWN, DRAWS = 3, 5
 
+#: Patients attacked at most: of more, so many at random. Each is compared with everybody.
+_ATTACKED = 4_000
+
 
 def known_values(real: Events, synthetic: Events, *, seed: int) -> np.ndarray:
-    """(patients,) a score for each real patient, a higher one says "member"; NaN where fewer than three measurements are known.
+    """(patients,) a score for each real patient, a higher one says "member"; NaN where fewer than three measurements are known, and beyond
+    the 4,000 patients who are attacked.
 
     Three measurements (what, how much; not when) are drawn at random from the patient's own. The score is the log share of synthetic
     patients whose history holds all three, minus that of the other real patients.
@@ -31,6 +35,8 @@ def known_values(real: Events, synthetic: Events, *, seed: int) -> np.ndarray:
     each = np.bincount(owner, minlength=real.patients)
     draw = seeds.generator(seed, "privacy", "known values")
     attacked = np.flatnonzero(each >= KNOWN)
+    if len(attacked) > _ATTACKED:
+        attacked = np.sort(draw.choice(attacked, _ATTACKED, replace=False))
     scores = np.full(real.patients, np.nan)
     if not len(attacked):
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,7 +64,13 @@ def gaps(events: Events) -> np.ndarray:
 
 def rates(events: Events) -> np.ndarray:
     """(variables,) events of each variable per patient."""
-    return np.asarray(events.counts.sum(axis=0) / max(events.patients, 1))
+    return np.bincount(events.variable, minlength=len(events.names)) / max(events.patients, 1)
+
+
+def holders(events: Events) -> np.ndarray:
+    """(variables,) patients with an event of each variable."""
+    width = max(len(events.names), 1)
+    return np.bincount(np.unique(events.patient * width + events.variable) % width, minlength=len(events.names))
 
 
 def log_rate_r2(real: Events, made: Events) -> float:
@@ -92,8 +99,8 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second)[other].mean()) if other.any() else 0.0
 
 
-def persistence(events: Events, *, within: bool = False, lag: int = 1, least: int = 30) -> np.ndarray:
-    """(variables,) the correlation of a value with the patient's value `lag` measurements before; NaN below `least` pairs.
+def persistence(events: Events, *, within: bool = False, least: int = 30) -> np.ndarray:
+    """(variables,) the correlation of a value with the patient's value before; NaN below `least` pairs.
 
     within  a patient's own mean is taken off first: what is left of the correlation is the course, not who the patient is
     """
@@ -104,11 +111,11 @@ def persistence(events: Events, *, within: bool = False, lag: int = 1, least: in
     value, of = events.value[rows], np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
     if within:
         value = value - (np.bincount(of, value) / np.bincount(of))[of]
-    pairs = np.flatnonzero(of[lag:] == of[:-lag])
+    pairs = np.flatnonzero(of[1:] == of[:-1])
     variable = events.variable[rows][pairs]
     for at in range(len(found)):
         mine = pairs[variable == at]
-        before, after = value[mine], value[mine + lag]
+        before, after = value[mine], value[mine + 1]
         if len(mine) >= least and before.std() > 0 and after.std() > 0:
             found[at] = np.corrcoef(before, after)[0, 1]
     return found
@@ -165,6 +172,23 @@ def taken(events: Events, patients: np.ndarray) -> Events:
     owner = np.repeat(np.arange(len(patients)), many)
     rows = np.repeat(starts[patients] - (np.cumsum(many) - many), many) + np.arange(len(owner))
     return Events(owner, events.time[rows], events.variable[rows], events.value[rows], len(patients), events.names)
+
+
+def thinned(events: Events, most: int) -> Events:
+    """Patients at even distances, with about `most` events in all; everybody where there are no more."""
+    if len(events.time) <= most:
+        return events
+    return taken(events, np.linspace(0, events.patients - 1, max(events.patients * most // len(events.time), 1)).astype(int))
+
+
+def blocks(events: Events, most: int) -> Iterator[Events]:
+    """The patients in turn, some at a time: about `most` events, and one patient at least."""
+    ends = np.cumsum(np.bincount(events.patient, minlength=events.patients))
+    start = 0
+    while start < events.patients:
+        stop = max(int(np.searchsorted(ends, (ends[start - 1] if start else 0) + most, side="right")), start + 1)
+        yield taken(events, np.arange(start, stop))
+        start = stop
 
 
 def scattered(events: Events, generator: np.random.Generator) -> Events:

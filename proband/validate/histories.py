@@ -73,6 +73,20 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
     return Events(patient, time, variable, cells, len(cohort), tuple(codes))
 
 
+def coded(found: Events, variables: tuple[Column, ...]) -> Events:
+    """Every level of a discrete variable as a variable of its own, called `variable = level`."""
+    names: list[str] = []
+    start = np.zeros(len(variables), np.int64)
+    for at, column in enumerate(variables):
+        start[at] = len(names)
+        levels = ("false", "true") if column.kind == "boolean" else column.categories or ()
+        names += [f"{column.name} = {level}" for level in levels] if column.discrete else [column.name]
+    discrete = np.array([column.discrete for column in variables], bool)[found.variable]
+    keep = ~discrete | ~np.isnan(found.value)
+    code = start[found.variable] + np.where(discrete, np.nan_to_num(found.value), 0).astype(np.int64)
+    return Events(found.patient[keep], found.time[keep], code[keep], found.value[keep], found.patients, tuple(names))
+
+
 def owners(cohort: Cohort, table: Table) -> pl.Series:
     """(rows,) the number of the patient that owns each row, null where none does; found by the keys of the tables in between."""
     key = cohort.schema.table.key or ""

@@ -9,10 +9,11 @@ import numpy as np
 from proband import seeds
 from proband.stats.discrimination import auc, discriminate
 from proband.stats.resampling import Patients, bootstrap, percentiles
-from proband.stats.sequences import Events, joined, moments, taken
+from proband.stats.sequences import Events, joined, moments, taken, thinned
 from proband.stats.trees import boosted
 from proband.validate.findings import Evidence, Finding
 from proband.validate.histories import events, history_table, history_variables
+from proband.validate.sequences import MOST_HELD
 
 #: Moments of a patient that a discriminator reads, real against real repeated, and rows that a forecast learns from and is tested on.
 _EACH, _REFERENCES, _ROWS = 4, 2, 3_000
@@ -88,7 +89,7 @@ def moment_detection(evidence: Evidence, *, seed: int, table: str | None = None)
 def _parts(evidence: Evidence, table: str | None) -> tuple[Events, Events, Events]:
     name = history_table(evidence.train.schema, table).name
     made, holdout, reference, train = (
-        events(one, name) for one in (evidence.synthetic, evidence.holdout, evidence.reference, evidence.train)
+        thinned(events(one, name), MOST_HELD) for one in (evidence.synthetic, evidence.holdout, evidence.reference, evidence.train)
     )
     return made, joined(holdout, reference), train
 

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 
 from proband.validate.charts import charts_broken
 from proband.validate.findings import Evidence, Finding
-from proband.validate.known_values import known_values_auc
+from proband.validate.known_values import known_values_attack
 from proband.validate.moments import moment_detection, next_values
+from proband.validate.recurrent import recurrent_detection
 from proband.validate.sequences import sequences
 
 Step = Callable[[int, int, str, Mapping[str, float]], None]
 
 
 def over_time(evidence: Evidence, *, seed: int, table: str | None = None, on_step: Step | None = None) -> list[Finding]:
-    """Eighteen findings, not judged yet, each beside real patients against real patients: faithful, useful, private.
+    """Twenty findings, not judged yet, each beside real patients against real patients: faithful, useful, private.
 
     table   the linked table whose events are judged; the first one with measures, else the first. InputError when there is none.
     """
@@ -23,10 +24,10 @@ def over_time(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
     others = (
         lambda: charts_broken(evidence, table),
         lambda: moment_detection(evidence, seed=seed, table=table),
+        lambda: recurrent_detection(evidence, seed=seed, table=table),
         lambda: next_values(evidence, seed=seed, table=table),
-        lambda: known_values_auc(evidence, seed=seed, table=table),
     )
     for at, judge in enumerate(others):
         found.append(judge())
-        step(at + 1, len(others), "histories: charts, moments, forecasts, attack", {})
-    return found
+        step(at + 1, len(others), "histories: charts, discriminators, forecasts", {})
+    return found + known_values_attack(evidence, seed=seed, table=table)

@@ -107,7 +107,7 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
     grids = _kept(
         lambda: [plates.clues(judge["clues"])],
         lambda: [plates.rules(details["rules_broken"]["rules"])],
-        lambda: [plates.rules(details["charts_broken"]["rules"], "What charts keep to, and the share of events that break it")],
+        lambda: [plates.rules(details["charts_broken"]["rules"], "What charts keep to, and how often it is broken where it could be")],
         lambda: [plates.pairs(details["pairs_distance"]["worst"])],
         lambda: [plates.columns(_ranked(details))],
     )

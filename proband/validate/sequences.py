@@ -13,11 +13,14 @@ from proband.schema import Column, Table
 from proband.stats import sequences as stats
 from proband.stats.sequences import Events
 from proband.validate.findings import Evidence, Finding
-from proband.validate.histories import events, history_table, history_variables
+from proband.validate.histories import coded, events, history_table, history_variables
 from proband.validate.trials import FLOORS, REPEATS, Trials
 
 #: Events that each side of a comparison holds at most: beyond, sampling error is small and the forty comparisons take minutes.
 _MOST_EVENTS = 250_000
+
+#: Events of a part that are in memory at once: of more, patients at even distances.
+MOST_HELD = 1_250_000
 
 #: What is compared in pairs at most, the commonest first: pairs cost their square.
 _MOST_CODES = 100
@@ -33,7 +36,8 @@ Step = Callable[[int, int, str, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Histories:
-    """One linked table of the evidence: `values` as they are, `codes` with every level of a discrete variable as a code of its own.
+    """One linked table of the evidence: `values` as they are, `codes` with every level of a discrete variable as a code of its own, and
+    those that most real patients have, `common`.
 
     Each has the parts train, unseen (holdout and reference), real (all three) and synthetic.
     """
@@ -42,40 +46,30 @@ class Histories:
     variables: tuple[Column, ...]
     values: Mapping[str, Events]
     codes: Mapping[str, Events]
+    common: Mapping[str, Events]
 
     @staticmethod
     def of(evidence: Evidence, name: str | None = None) -> Histories:
         table = history_table(evidence.train.schema, name)
         variables = history_variables(table)
         train, holdout, reference, made = (
-            events(one, table.name) for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
+            stats.thinned(events(one, table.name), MOST_HELD)
+            for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
         )
         unseen = stats.joined(holdout, reference)
         values = {"train": train, "unseen": unseen, "real": stats.joined(train, unseen), "synthetic": made}
-        coded = {part: _coded(one, variables) for part, one in values.items()}
-        patients = (coded["real"].counts > 0).sum(axis=0)
-        kept = np.argsort(-patients, kind="stable")[: min(_MOST_CODES, int((patients > 0).sum()))]
-        return Histories(table, variables, values, {part: stats.only(one, kept) for part, one in coded.items()})
+        every = {part: coded(one, variables) for part, one in values.items()}
+        patients = stats.holders(every["real"])
+        found = np.flatnonzero(patients)
+        kept = np.argsort(-patients, kind="stable")[: min(_MOST_CODES, len(found))]
+        codes, common = ({part: stats.only(one, which) for part, one in every.items()} for which in (found, kept))
+        return Histories(table, variables, values, codes, common)
 
     @property
     def matched(self) -> int:
         """Patients that each side of a comparison holds."""
         n = min(self.values["synthetic"].patients, self.values["unseen"].patients, self.values["real"].patients // 2)
         return max(min(n, int(_MOST_EVENTS * self.values["real"].patients / max(len(self.values["real"].time), 1))), 1)
-
-
-def _coded(found: Events, variables: tuple[Column, ...]) -> Events:
-    """Every level of a discrete variable as a variable of its own, called `variable = level`."""
-    names: list[str] = []
-    start = np.zeros(len(variables), np.int64)
-    for at, column in enumerate(variables):
-        start[at] = len(names)
-        levels = ("false", "true") if column.kind == "boolean" else column.categories or ()
-        names += [f"{column.name} = {level}" for level in levels] if column.discrete else [column.name]
-    discrete = np.array([column.discrete for column in variables], bool)[found.variable]
-    keep = ~discrete | ~np.isnan(found.value)
-    code = start[found.variable] + np.where(discrete, np.nan_to_num(found.value), 0).astype(np.int64)
-    return Events(found.patient[keep], found.time[keep], code[keep], found.value[keep], found.patients, tuple(names))
 
 
 def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_step: Step | None = None) -> list[Finding]:
@@ -88,7 +82,7 @@ def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
     step = on_step or (lambda done, total, what, figures: None)
     ruler = _Ruler.of(histories)
     found = _compare(histories, ruler, seed, lambda done, total: step(done, total, "faithful: histories", {}))
-    names, codes = histories.values["real"].names, histories.codes["real"].names
+    names, codes = histories.values["real"].names, histories.common["real"].names
     gap = lambda one: float(np.nanmean(np.abs(one[0] - one[1]))) if not np.isnan(one[0] - one[1]).all() else float("nan")  # noqa: E731
     matrix = lambda one: stats.apart(one[0], one[1])  # noqa: E731
     told = [
@@ -152,11 +146,11 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
     """Every measure on every comparison, by whole patients; see `trials.compare`."""
     generator = seeds.generator(seed, "histories", histories.table.name)
     n, turns = histories.matched, 1 + 2 * REPEATS + FLOORS
+    sides = histories.values, histories.codes, histories.common
     draw = lambda part: generator.permutation(histories.values[part].patients)[:n]  # noqa: E731
 
     def measure(part: str, chosen: np.ndarray) -> dict[str, Any]:
-        values, codes = (stats.taken(side[part], chosen) for side in (histories.values, histories.codes))
-        return _measured(values, codes, ruler)
+        return _measured(ruler, *(stats.taken(side[part], chosen) for side in sides))
 
     made, unseen = draw("synthetic"), draw("unseen")
     beside = None
@@ -166,17 +160,14 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
             beside = measure("unseen", unseen)
             found.append(_differences(measure("synthetic", made), beside))
         elif turn <= REPEATS:
-            sides = [measure(part, generator.choice(of, n)) for part, of in (("synthetic", made), ("unseen", unseen))]
-            found.append(_differences(*sides))
+            found.append(_differences(*(measure(part, generator.choice(of, n)) for part, of in (("synthetic", made), ("unseen", unseen)))))
         elif turn <= 2 * REPEATS:
             order = generator.permutation(histories.values["real"].patients)
-            sides = [measure("real", half) for half in (order[:n], order[n : 2 * n])]
-            found.append(_differences(*sides))
+            found.append(_differences(*(measure("real", half) for half in (order[:n], order[n : 2 * n]))))
         else:
-            loose = stats.scattered(stats.taken(histories.values["train"], draw("train")), generator)
-            codes = stats.scattered(stats.taken(histories.codes["train"], draw("train")), generator)
+            loose = [stats.scattered(stats.taken(side["train"], draw("train")), generator) for side in sides]
             assert beside is not None
-            found.append(_differences(_measured(loose, codes, ruler), beside))
+            found.append(_differences(_measured(ruler, *loose), beside))
         on_turn(turn + 1, turns)
     cut = 1, REPEATS + 1, 2 * REPEATS + 1
     return {
@@ -185,7 +176,7 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
     }
 
 
-def _measured(values: Events, codes: Events, ruler: _Ruler) -> dict[str, Any]:
+def _measured(ruler: _Ruler, values: Events, codes: Events, common: Events) -> dict[str, Any]:
     """Everything that one side tells by itself."""
     figures = stats.summaries(values).reshape(values.patients, len(values.names), -1)
     _, now, before = stats.moments(values)
@@ -196,10 +187,10 @@ def _measured(values: Events, codes: Events, ruler: _Ruler) -> dict[str, Any]:
         "lengths": values.counts.sum(axis=1),
         "gaps": stats.gaps(values),
         "rates": stats.rates(codes),
-        "together": stats.together(codes),
-        "at_once": stats.at_once(codes),
-        "transitions": stats.transitions(codes),
-        "event_free": stats.event_free(codes, ruler.grid),
+        "together": stats.together(common),
+        "at_once": stats.at_once(common),
+        "transitions": stats.transitions(common),
+        "event_free": stats.event_free(common, ruler.grid),
         "values": [values.value[(values.variable == at) & ~np.isnan(values.value)] / scale for at, scale in enumerate(ruler.scale)],
         "ends": [_present(figures[:, at, place]) / scale for at, scale in enumerate(ruler.scale) for place in (4, 5)],
         "trends": [_present(figures[:, at, 6]) / scale for at, scale in enumerate(ruler.scale)],
@@ -359,7 +350,7 @@ def _rates(histories: Histories, trials: Trials) -> Finding:
     r2 = 1 - float(((made - real) ** 2).sum() / max(((real - real.mean()) ** 2).sum(), 1e-12)) if real.size else float("nan")
     order = np.argsort(real, kind="stable")
     deciles = [float(np.abs(made - real)[part].mean()) for part in np.array_split(order, min(10, len(order)))] if len(order) else []
-    known = (histories.codes["unseen"].counts > 0).sum(axis=0) >= _FEWEST_SHOWN
+    known = stats.holders(histories.codes["unseen"]) >= _FEWEST_SHOWN
     rows = [
         {"name": name, "real": _round(trials.value[1][at]), "synthetic": _round(trials.value[0][at])}
         for at, name in enumerate(histories.codes["real"].names)

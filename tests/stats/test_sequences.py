@@ -23,7 +23,7 @@ def two() -> Events:
 def test_counts_gaps_and_rates(two: Events) -> None:
     assert two.counts.tolist() == [[3, 1], [1, 0], [0, 0]]
     assert stats.gaps(two).tolist() == [10, 20]
-    assert stats.rates(two).tolist() == [4 / 3, 1 / 3]
+    assert stats.rates(two).tolist() == [4 / 3, 1 / 3] and stats.holders(two).tolist() == [2, 1]
     assert stats.log_rate_r2(two, two) == 1
 
 
@@ -81,6 +81,19 @@ def test_events_of_drawn_patients_are_theirs_and_a_patient_drawn_twice_is_two(tw
     assert drawn.patient.tolist() == [0, 1, 1, 1, 1, 2] and drawn.value.tolist() == [90, 60, 70, 37, 80, 90]
     assert stats.joined(two, two).counts.tolist() == two.counts.tolist() * 2
     assert stats.only(two, np.array([1])).value.tolist() == [37]
+
+
+def test_blocks_are_the_patients_in_turn(two: Events) -> None:
+    parts = list(stats.blocks(two, 4))
+    assert [part.patients for part in parts] == [1, 2] and [len(part.time) for part in parts] == [4, 1]
+    assert [part.patients for part in stats.blocks(two, 1)] == [1, 2] and [part.patients for part in stats.blocks(two, 99)] == [3]
+
+
+def test_of_too_many_events_patients_at_even_distances_are_kept_whole() -> None:
+    events = Events(np.repeat(np.arange(10), 5), np.tile(np.arange(5.0), 10), np.zeros(50, int), np.repeat(np.arange(10.0), 5), 10, ("x",))
+    assert stats.thinned(events, 50) is events
+    some = stats.thinned(events, 20)
+    assert some.patients == 4 and some.value.tolist() == np.repeat([0.0, 3, 6, 9], 5).tolist()
 
 
 def test_scattered_events_keep_counts_and_values_and_lose_the_rest() -> None:

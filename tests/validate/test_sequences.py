@@ -7,13 +7,15 @@ import polars as pl
 import pytest
 
 from proband.cohort import Cohort
+from proband.schema import Column, Schema, Table
 from proband.validate.charts import charts_broken
 from proband.validate.findings import Evidence, Finding
 from proband.validate.histories import flattened
-from proband.validate.known_values import known_values_auc
+from proband.validate.known_values import known_values_attack
 from proband.validate.limits import LIMITS
 from proband.validate.moments import moment_detection, next_values
 from proband.validate.privacy import privacy
+from proband.validate.recurrent import recurrent_detection
 from proband.validate.sequences import sequences
 from tests.ward import resampled, ward, with_events
 
@@ -70,7 +72,6 @@ def test_a_shuffled_order_is_seen_by_lag_one_and_by_nothing_that_has_no_order(fr
 
 def test_the_courses_of_levels_are_judged_as_codes() -> None:
     """A visit table of levels: rhythms that last in real patients and change at every visit in synthetic ones."""
-    from proband.schema import Column, Schema, Table
 
     def clinic(n: int, seed: int, stays: float) -> Cohort:
         rng = np.random.default_rng(seed)
@@ -125,12 +126,60 @@ def test_each_breach_is_told_by_its_name(fault: pl.Expr, told: str) -> None:
     assert told in [row["sql"] for row in found.detail["rules"] if row["synthetic"] > 0.1]
 
 
+def test_an_order_counts_among_the_moments_that_have_both_not_among_all_events() -> None:
+    """Pressures upside down at one moment in a hundred and never together elsewhere: half of what could be broken is."""
+
+    def rare(rows: pl.DataFrame) -> pl.DataFrame:
+        kept = rows.with_columns(pl.when(pl.col("what") == "diastolic").then(pl.col("value") + 60).otherwise("value").alias("value"))
+        together = pl.int_range(pl.len()).over("stay", "what") == 0
+        return kept.filter((pl.col("what") != "diastolic") | (together & (pl.col("stay").str.ends_with("7"))))
+
+    found = charts_broken(evidence(with_events(ward(300, 4), rare)))
+    rule = next(row for row in found.detail["rules"] if row["sql"] == "diastolic < systolic")
+    assert rule["synthetic"] > 0.5 and found.judged(LIMITS["charts_broken"]).passed is False
+
+
+def test_a_drug_without_its_diagnosis() -> None:
+    """Insulin is given to diabetics alone, in another table; the synthetic patients get it whoever they are."""
+
+    def clinic(n: int, seed: int, *, anybody: bool) -> Cohort:
+        rng = np.random.default_rng(seed)
+        names, diabetic = np.array([f"{seed}-{at}" for at in range(n)]), rng.random(n) < 0.4
+        treated = rng.permutation(diabetic) if anybody else diabetic
+        identity = Column(name="id", kind="identifier")
+        tables, linked = [Table(name="patients", key="id", columns=(identity,))], {}
+        for table, column, told in (
+            ("drugs", "drug", np.where(treated, "insulin", "aspirin")),
+            ("diagnoses", "code", np.where(diabetic, "diabetes", "hypertension")),
+        ):
+            level = Column(name=column, kind="category", categories=tuple(sorted(set(told))))
+            tables.append(Table(name=table, parent="patients", on="id", columns=(identity, level)))
+            linked[table] = pl.DataFrame({"id": names, column: told})
+        return Cohort(Schema(tables=tuple(tables)), pl.DataFrame({"id": names}), linked=linked)
+
+    real = [clinic(200, seed, anybody=False) for seed in (1, 2, 3)]
+    sound, found = (charts_broken(Evidence(*real, clinic(200, 4, anybody=anybody))) for anybody in (False, True))
+    assert sound.value == sound.reference == 0
+    rule = found.detail["rules"][0]
+    assert rule["sql"] == "drug = insulin only with diagnoses: code = diabetes" and rule["real"] == 0
+    assert rule["synthetic"] == pytest.approx(0.6, abs=0.1) and found.value > 0.2  # of those treated, 6 in 10 have no diabetes
+
+
 def test_a_moment_gives_away_that_it_does_not_follow_from_the_one_before() -> None:
     few = [part.take(part.patients[:90]) for part in (TRAIN, HOLDOUT, REFERENCE)]
     loose = with_events(ward(90, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("what")))
     fresh, found = (moment_detection(Evidence(*few, made), seed=1) for made in (ward(90, 4), loose))
     assert fresh.interval[0] < 0.53 and fresh.value < 0.6  # 90 against 90 patients: a standard error of about .03
     assert found.interval[0] > 0.6
+
+
+def test_a_network_that_reads_whole_histories_sees_values_that_stand_in_the_wrong_order() -> None:
+    mixed = with_events(ward(300, 4), lambda rows: rows.with_columns(pl.col("value").shuffle(seed=1).over("stay", "what")))
+    fresh, found = (recurrent_detection(evidence(made), seed=1) for made in (ward(300, 4), mixed))
+    assert fresh.reference_interval[0] < fresh.value < fresh.reference_interval[1] and abs(fresh.reference - 0.5) < 0.03
+    assert found.interval[0] > fresh.reference_interval[1]
+    assert found.floor > 0.8 > found.value  # nothing but the order is wrong
+    assert fresh.judged(LIMITS["recurrent_auc"]).passed
 
 
 def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> None:
@@ -143,7 +192,9 @@ def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> N
 
 def test_copied_patients_are_seen_by_three_of_their_values_and_by_the_attacks_on_whole_histories() -> None:
     copies, strangers = evidence(resampled(TRAIN, 300, 5)), evidence(ward(300, 4))
-    assert known_values_auc(copies, seed=1).interval[0] > 0.55
-    assert known_values_auc(strangers, seed=1).interval[0] < 0.5
+    (pairs, sure), (chance, unsure) = (known_values_attack(one, seed=1) for one in (copies, strangers))
+    assert pairs.interval[0] > 0.55 and chance.interval[0] < 0.5
+    assert sure.value > 0.3 > 10 * unsure.value
+    assert [one.judged(LIMITS[one.name]).passed for one in (sure, unsure)] == [False, True]
     found = {one.name: one for one in privacy(flattened(copies), seed=1)}
     assert found["membership_auc"].value > 0.7 and found["exact_copies_excess"].value > 0.5
