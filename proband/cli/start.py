@@ -199,4 +199,4 @@ def split(
     if json:
         return print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})
     for name, part in zip(parts._fields, parts, strict=True):
-        print(f"{out / (name if part.linked else f'{name}.{format}')}  {len(part):,} patients")
+        print(f"{out / (name if part.linked or part.media else f'{name}.{format}')}  {len(part):,} patients")
