@@ -235,7 +235,7 @@ def _lot(made: Cohort, lot: int, seed: int) -> Cohort:
 
 
 def save_split(parts: Split, folder: Path, format: str) -> None:
-    """train, holdout and reference as files of one format (folders of them, of linked tables and of signals), and their schema, in a new folder."""
+    """train, holdout and reference as files of one format (folders, of linked tables and signals), and their schema, in a new folder."""
     from proband.records.tables import write
 
     scratch = folder.with_name(f".{folder.name}.writing")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from proband.cohort import Cohort
+from proband.cohort import Cohort, Mark
 from proband.errors import InputError
 from proband.records import mark as marks
 from proband.records import tables as single
@@ -44,7 +44,7 @@ def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     Without a schema one is guessed, all its proposals accepted. InputError for a record without a row and a row without a record,
     for records that differ in channels, units, rate or length, and as from `read_wfdb`.
     """
-    frame, schema, mark = _table(folder, schema)
+    frame, schema, label = _table(folder, schema)
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.hea"))}
     if frame is None:
         frame = pl.DataFrame({_RECORD: list(found)})
@@ -61,7 +61,7 @@ def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     if alone := sorted(set(found) - set(stems)):
         raise InputError(f"Folder '{folder}': no row of the table names record {alone[0]!r}{_more(alone)}. Add it, or take it out.")
     told = {name: read_wfdb(found[name]) for name in stems}
-    mark = one_mark(folder, ({} if mark is None else mark) | {name: label for name, (_, label) in told.items()})
+    mark = one_mark(folder, label | {name: mark for name, (_, mark) in told.items()})
     return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: signals for name, (signals, _) in told.items()})})
 
 
@@ -94,10 +94,10 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, marks.Mark | None] | None]:
+def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
     """The folder's one table as its file spells it, its schema, and its mark by name; nothing where there is none."""
     if not any(path.name.lower().endswith(single.SUFFIXES) for path in folder.iterdir()):
-        return None, schema, None
+        return None, schema, {}
     tables = files(folder)
     if len(tables) > 1:
         raise InputError(f"Folder '{folder}' holds records and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them.")

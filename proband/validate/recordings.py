@@ -143,11 +143,11 @@ def with_figures(evidence: Evidence) -> Evidence:
 
 def _figures(values: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     each = max(4, _COLUMNS // max(1, len(names)) // 2)
-    parts = {"mean": stats.amplitude(values)[:, :, :3], "course": stats.course(values, each), "power": stats.spectrum(values)[:, :, :each]}
+    parts = {"level": stats.amplitude(values)[:, :, :3], "course": stats.course(values, each), "power": stats.spectrum(values)[:, :, :each]}
     found = {}
     for at, channel in enumerate(names):
-        for what, title in enumerate(("mean", "deviation", "peak to peak")):
-            found[f"{channel} {title}"] = parts["mean"][:, at, what]
+        for place, title in enumerate(("mean", "deviation", "peak to peak")):
+            found[f"{channel} {title}"] = parts["level"][:, at, place]
         for what in ("course", "power"):
             for place, column in enumerate(parts[what][:, at].T, start=1):
                 found[f"{channel} {what} {place}"] = column

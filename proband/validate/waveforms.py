@@ -11,7 +11,7 @@ import polars as pl
 from proband import seeds
 from proband.schema import Schema
 from proband.stats import waveforms as stats
-from proband.stats.discrimination import auc, discriminate
+from proband.stats.discrimination import auc
 from proband.stats.resampling import Patients, bootstrap, percentiles
 from proband.validate.findings import Evidence, Finding
 from proband.validate.recordings import FEWEST, Recordings
@@ -20,6 +20,8 @@ from proband.validate.whose_record import whose_record
 
 #: Random convolutions that a discriminator reads beside the figures, real against real repeated, and records that it reads of a side.
 _KERNELS, _REFERENCES, _RECORDS = 60, 4, 2_000
+
+_TREES, _FOLDS = 100, 5
 
 #: Random convolutions that the classifier reads.
 _CLASSIFIER_KERNELS = 300
@@ -208,7 +210,7 @@ def _strips(held: Recordings) -> list[dict[str, Any]]:
 
 
 def _detection(held: Recordings, seed: int) -> Finding:
-    """`signal_auc`: boosted trees see each record's power, rhythm, amplitude, course and random convolutions of it."""
+    """`signal_auc`: randomised trees see each record's power, rhythm, amplitude, course and random convolutions of it."""
     n = min(held.matched, _RECORDS)
 
     def drawn(side: str, patients: np.ndarray) -> np.ndarray:
@@ -219,7 +221,7 @@ def _detection(held: Recordings, seed: int) -> Finding:
         owners = [np.unique(held.patients[side].code[rows], return_inverse=True)[1] for side, rows in (one, other)]
         labels = np.repeat([1, 0], [len(part) for part in seen])
         patients = Patients(np.concatenate([owners[0], owners[1] + owners[0].max() + 1]))
-        return discriminate(np.concatenate(seen), labels, patients.code, seed=number).scores, labels, patients
+        return _cross_fitted(np.concatenate(seen), labels, patients.code, number), labels, patients
 
     generator = seeds.generator(seed, "signal_auc")
     sides = [(side, drawn(side, generator.permutation(held.patients[side].count)[:n])) for side in ("synthetic", "unseen")]
@@ -237,11 +239,24 @@ def _detection(held: Recordings, seed: int) -> Finding:
         "signal_auc",
         "Success of a discriminator on the signals",
         value,
-        f"Of a synthetic and a real record, boosted trees find the synthetic one in {value:.0%} of pairs (50 %: a guess).",
+        f"Of a synthetic and a real record, randomised trees find the synthetic one in {value:.0%} of pairs (50 %: a guess).",
         interval=(min(low, value), max(high, value)),
         reference=float(np.mean(reference)),
         reference_interval=percentiles(np.array(reference)),
     )
+
+
+def _cross_fitted(values: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
+    """(records,) how synthetic each looks to trees that never saw its patient. Of so many columns boosted trees take ten times as long."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    fold = np.random.default_rng(seed).permutation(int(patients.max()) + 1)[patients] % _FOLDS
+    scores = np.full(len(labels), 0.5)
+    for k in range(_FOLDS):
+        if len(np.unique(labels[fold != k])) == 2 and (fold == k).any():
+            trees = ExtraTreesClassifier(_TREES, random_state=seed % 2**31, n_jobs=1).fit(values[fold != k], labels[fold != k])
+            scores[fold == k] = trees.predict_proba(values[fold == k])[:, 1]
+    return scores
 
 
 def _seen(values: np.ndarray) -> np.ndarray:
@@ -253,7 +268,7 @@ def _seen(values: np.ndarray) -> np.ndarray:
 
 
 def _usefulness(held: Recordings, schema: Schema, target: str | None, seed: int) -> Finding:
-    """`tstr_signals_gap`: a ridge classifier on random convolutions learns the target from synthetic records and is asked about real ones."""
+    """`tstr_signals_gap`: a ridge classifier on random convolutions learns from synthetic records, and is asked about real ones."""
     name, title = "tstr_signals_gap", "Accuracy lost by training a classifier of signals on synthetic patients"
     if target is None:
         return Finding("useful", name, title, None, "Not asked: no target was named.")

@@ -17,15 +17,15 @@ from proband.validate.rounding import percentiles, rounded, share_of
 #: A record is copied where a synthetic one is this many times nearer than any other real patient's.
 NEARER = 3.0
 
-#: Numbers of a record that distances are taken of, random convolutions of it, and neighbours that the attacks look at.
-_POINTS, _KERNELS, _NEIGHBOURS = 1_024, 60, (1, 5)
+#: Numbers of a record that distances are taken of, and neighbours that the attacks look at.
+_POINTS, _NEIGHBOURS = 1_024, (1, 5)
 _PERMUTATIONS = 200
 
 
 def whose_record(held: Recordings, *, seed: int) -> list[Finding]:
     """`signal_copies_excess` and `signal_membership_auc`: training patients against those of holdout and reference.
 
-    Distances are of the values, and of random convolutions, which know a copy that was moved in time. A record is compared with the
+    Distances are of the values, and of the size of each frequency, which does not change when a copy is moved in time. A record is compared with the
     synthetic ones and with those of all other real patients; of a patient's records the one that says most counts.
     """
     patients = held.patients["real"]
@@ -48,18 +48,14 @@ def whose_record(held: Recordings, *, seed: int) -> list[Finding]:
 
 
 def _views(held: Recordings) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(records, width) of real and synthetic records, as values and as random convolutions."""
+    """(records, width) of real and synthetic records: their values, and how large each frequency is in them."""
     sides = [held.values[side] for side in ("real", "synthetic")]
     channels, samples = sides[0].shape[1:]
     points = max(16, _POINTS // channels)
-    plain = [side if samples <= points else stats.course(side, points) for side in sides]
-    moved = [stats.kernels(side, _KERNELS) for side in sides]
-    spread = moved[0].std(axis=0)
-    spread = np.where(spread > 1e-9, spread, 1.0)
-    return {
-        "values": (plain[0].reshape(len(plain[0]), -1), plain[1].reshape(len(plain[1]), -1)),
-        "convolutions": (moved[0] / spread, moved[1] / spread),
-    }
+    plain = [side if samples <= points else stats.course(side, points).astype(np.float32) for side in sides]
+    sizes = [np.abs(np.fft.rfft(side, axis=2)) for side in plain]
+    views = {"values": plain, "frequencies": sizes}
+    return {view: (real.reshape(len(real), -1), made.reshape(len(made), -1)) for view, (real, made) in views.items()}
 
 
 def _copies(copied: np.ndarray, member: np.ndarray) -> Finding:
