@@ -19,9 +19,9 @@ from proband.validate.trials import FLOORS, REPEATS, Trials
 from proband.validate.whose_record import whose_record
 
 #: Random convolutions that a discriminator reads beside the figures, real against real repeated, and records that it reads of a side.
-_KERNELS, _REFERENCES, _RECORDS = 60, 4, 2_000
+_KERNELS, _REFERENCES, _RECORDS = 60, 3, 2_000
 
-_TREES, _FOLDS = 100, 5
+_TREES, _FOLDS = 100, 4
 
 #: Random convolutions that the classifier reads.
 _CLASSIFIER_KERNELS = 300

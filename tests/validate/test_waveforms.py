@@ -1,6 +1,6 @@
 """Signals are judged: real against real passes, and each planted fault is caught by the finding that is there for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 from proband import Cohort, Evidence, Finding, InputError
 from proband.stats import waveforms as stats
-from proband.validate import strips
+from proband.validate import strips, waveforms
 from proband.validate.limits import LIMITS
 from proband.validate.recordings import Recordings, with_figures
 from proband.validate.waveforms import _detection, _likeness, _usefulness
@@ -45,6 +45,15 @@ def smooth(wave: np.ndarray) -> np.ndarray:
 def exchanged(wave: np.ndarray) -> np.ndarray:
     """The second lead is another patient's."""
     return np.stack([wave[:, 0], np.roll(wave[:, 1], 7, axis=0)], axis=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trees() -> Iterator[None]:
+    """What is asked here is not how sharp the discriminator is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waveforms, "_TREES", 30)
+        patch.setattr(waveforms, "_REFERENCES", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +120,11 @@ def test_records_of_the_wrong_class_teach_nothing():
 
 def test_signals_of_another_form_are_refused():
     cohort = FRESH.media["signals"]
-    for change, word in (({"units": ("mV", "uV")}, "units"), ({"rate_hz": 250.0}, "samples a second"), ({"names": ("I", "II")}, "channels")):
+    for change, word in (
+        ({"units": ("mV", "uV")}, "units"),
+        ({"rate_hz": 250.0}, "samples a second"),
+        ({"names": ("I", "II")}, "channels"),
+    ):
         with pytest.raises(InputError, match=f"synthetic have other {word}"):
             Recordings.of(evidence(replace(FRESH, media={"signals": replace(cohort, **change)})))  # type: ignore[type-var]
     with pytest.raises(InputError, match="those of synthetic have none"):
