@@ -63,6 +63,7 @@ def synthesize(
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
     from proband.privacy.ledger import enter_fit, ledger_of, standing
+    from proband.records.recordings import table_of
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -79,13 +80,16 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    model = make(synthesizer, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
+    recorded = suited(data) == "waves"
+    chosen_name = synthesizer or ("waves" if recorded and epsilon is None else None)
+    model = make(chosen_name, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
     step(0, 1, "read", {})
     if schema is None:
-        frame = read_frame(data) if isinstance(data, str | Path) else to_polars(data)
-        proposals, cohort = Schema.guess(frame).proposals, read(frame)
+        source = table_of(data) if recorded else data
+        frame = read_frame(source) if isinstance(source, str | Path) else to_polars(source)
+        proposals, cohort = Schema.guess(frame).proposals, read(data if recorded else frame)
     else:
         proposals, cohort = tuple(p for p in schema.proposals if p.accept), read(data, schema.reviewed())
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:

@@ -38,6 +38,14 @@ def has_records(folder: str | Path) -> bool:
     return folder.is_dir() and next(folder.rglob("*.hea"), None) is not None
 
 
+def table_of(folder: str | Path) -> Path:
+    """The file of the one table that says whose the records in a folder are. InputError when there is none, or several."""
+    tables = files(Path(folder))
+    if len(tables) > 1:
+        raise InputError(f"Folder '{folder}' holds records and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them.")
+    return next(iter(tables.values()))
+
+
 def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     """A Cohort whose media hold the records of a folder as `Signals`, one for each row of its table; see `proband.read`.
 
@@ -98,10 +106,8 @@ def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Sc
     """The folder's one table as its file spells it, its schema, and its mark by name; nothing where there is none."""
     if not any(path.name.lower().endswith(single.SUFFIXES) for path in folder.iterdir()):
         return None, schema, {}
-    tables = files(folder)
-    if len(tables) > 1:
-        raise InputError(f"Folder '{folder}' holds records and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them.")
-    name, path = next(iter(tables.items()))
+    path = table_of(folder)
+    name = next(iter(files(folder)))
     text = single.spelled_as_text(schema.table) if schema else ()
     frame = single.without_label(single.read_frame(path, as_text=text), f"File '{path}'")
     if schema is None:

@@ -169,8 +169,14 @@ def read_wfdb(path: str | Path) -> tuple[Signals, Mark | None]:
         rate,
         tuple(channel.gain for channel in by_file),
     )
-    comments = dict(line[1:].strip().partition(": ")[::2] for line in lines if line.startswith("#"))
-    return signals, marks.from_text(comments, f"WFDB header '{path}'")
+    return signals, header_mark(path)
+
+
+def header_mark(path: Path) -> Mark | None:
+    """The mark in the comments of a WFDB header; None where it carries none."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    comments = dict(line.strip()[1:].strip().partition(": ")[::2] for line in lines if line.strip().startswith("#"))
+    return marks.from_text(comments, f"WFDB header '{path}'")
 
 
 def write_wfdb(signals: Signals, folder: str | Path, *, mark: Mark | None = None, name: str = "record") -> list[Path]:

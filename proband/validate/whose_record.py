@@ -25,8 +25,8 @@ _PERMUTATIONS = 200
 def whose_record(held: Recordings, *, seed: int) -> list[Finding]:
     """`signal_copies_excess` and `signal_membership_auc`: training patients against those of holdout and reference.
 
-    Distances are of the values, and of the size of each frequency, which does not change when a copy is moved in time. A record is compared with the
-    synthetic ones and with those of all other real patients; of a patient's records the one that says most counts.
+    Distances are of the values, and of the size of each frequency, which does not change when a copy is moved in time. A record is
+    compared with the synthetic ones and with those of all other real patients; of a patient's records the one that says most counts.
     """
     patients = held.patients["real"]
     member = np.arange(patients.count) < held.patients["train"].count
