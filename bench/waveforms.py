@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from proband import Cohort, Column, Schema, Signals, Table, WaveformGAN
+from proband.stats import waveforms as stats
 
 COLUMNS = ["kernels", "macro F1", "trees", "told: values", "told: kernels", "spectrum", "nearer", "member", "seconds"]
 KERNELS = 500
@@ -38,25 +39,13 @@ def beats(folder: Path) -> Cohort:
 
 
 def kernels(values: np.ndarray, count: int = KERNELS) -> np.ndarray:
-    """(records, 2 x count): how high random kernels rise and how often they are above zero (ROCKET, Dempster et al., 2020)."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(count):
-        length, bias = rng.choice([7, 9, 11]), rng.uniform(-1, 1)
-        weights = rng.normal(size=length)
-        weights -= weights.mean()
-        dilation = int(2 ** rng.uniform(0, np.log2((values.shape[1] - 1) / (length - 1))))
-        padded = np.pad(values, ((0, 0), ((length - 1) * dilation // 2,) * 2))
-        width = padded.shape[1] - (length - 1) * dilation
-        said = bias + sum(w * padded[:, at * dilation : at * dilation + width] for at, w in enumerate(weights))
-        found += [said.max(axis=1), (said > 0).mean(axis=1)]
-    return np.stack(found, axis=1)
+    """(records, 2 x count) of records (records, samples)."""
+    return stats.kernels(values[:, None], count)
 
 
 def spectrum(values: np.ndarray) -> np.ndarray:
     """The mean log power at each frequency, without the constant."""
-    power = np.abs(np.fft.rfft(values * np.hanning(values.shape[1]), axis=1)) ** 2
-    return np.log(power + 1e-6).mean(axis=0)[1:]
+    return stats.log_power(values[:, None])[:, 0].mean(axis=0)
 
 
 def told(real: np.ndarray, made: np.ndarray) -> float:

@@ -63,6 +63,7 @@ def synthesize(
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
     from proband.privacy.ledger import enter_fit, ledger_of, standing
+    from proband.records.recordings import table_of
     from proband.records.tables import read, read_frame
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -79,13 +80,16 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    model = make(synthesizer, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
+    recorded = suited(data) == "waves"
+    chosen_name = synthesizer or ("waves" if recorded and epsilon is None else None)
+    model = make(chosen_name, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
     step(0, 1, "read", {})
     if schema is None:
-        frame = read_frame(data) if isinstance(data, str | Path) else to_polars(data)
-        proposals, cohort = Schema.guess(frame).proposals, read(frame)
+        source = table_of(data) if recorded else data
+        frame = read_frame(source) if isinstance(source, str | Path) else to_polars(source)
+        proposals, cohort = Schema.guess(frame).proposals, read(data if recorded else frame)
     else:
         proposals, cohort = tuple(p for p in schema.proposals if p.accept), read(data, schema.reviewed())
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
@@ -179,6 +183,15 @@ def make(
     return Auto(policy=policy, target=target, minutes=minutes)
 
 
+def suited(data: Any) -> str | None:
+    """The name of the synthesizer for what a folder holds: waves for recordings, sequences for linked tables; None for one table."""
+    from proband.records.recordings import has_records
+
+    if not isinstance(data, str | Path) or not Path(data).is_dir():
+        return None
+    return "waves" if has_records(data) else "sequences"
+
+
 def sample_into(
     model: Synthesizer,
     n: int,
@@ -191,7 +204,7 @@ def sample_into(
 ) -> int:
     """`n` synthetic patients straight into a file (.csv, .csv.gz, .parquet), in memory that does not grow with n; the rows written.
 
-    Patients of linked tables go into a folder, all at once.
+    Patients of linked tables, or with signals, go into a folder, all at once.
     Above `rows` patients are drawn that many at a time, each lot with a seed of its own under `seed`, and every identifier ends
     in the number of its lot. The same arguments give the same bytes. InputError as from `sample` and `write`; then no file is left.
     """
@@ -226,7 +239,7 @@ def _lot(made: Cohort, lot: int, seed: int) -> Cohort:
 
 
 def save_split(parts: Split, folder: Path, format: str) -> None:
-    """train, holdout and reference as files of one format (folders of them, of linked tables), and their schema, in a new folder."""
+    """train, holdout and reference as files of one format (folders, of linked tables and signals), and their schema, in a new folder."""
     from proband.records.tables import write
 
     scratch = folder.with_name(f".{folder.name}.writing")
@@ -234,7 +247,7 @@ def save_split(parts: Split, folder: Path, format: str) -> None:
     try:
         parts.train.schema.save(scratch / "schema.toml")
         for name, part in zip(parts._fields, parts, strict=True):
-            write(part, scratch / (name if part.linked else f"{name}.{format}"), format=format)
+            write(part, scratch / (name if part.linked or part.media else f"{name}.{format}"), format=format)
         scratch.rename(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

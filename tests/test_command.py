@@ -9,8 +9,9 @@ import proband
 from proband.cli import run
 from proband.privacy.ledger import Ledger
 from proband.records import find_mark
+from proband.synthesizers import waveforms
 from proband.synthesizers.baselines import IndependentColumns
-from tests import linked
+from tests import hearts, linked
 from tests.clinic import clinic
 
 
@@ -90,3 +91,23 @@ def test_linked_patients_are_fitted_sampled_and_labelled(command, tmp_path, caps
     assert command("fit", *words, tmp_path / "forest", "--synthesizer", "forest") == 2
     assert "This synthesizer knows one table, and the cohort has 3" in capsys.readouterr().err
     assert command("synthesize", tmp_path / "in", "--out", tmp_path / "release") == 2
+
+
+def test_a_folder_of_recordings_is_fitted_sampled_and_verified(command, tmp_path, capsys, monkeypatch):
+    for name, fewer in (("TREES", 10), ("FOLDS", 2), ("DRAWN", 1)):
+        monkeypatch.setattr(waveforms, name, fewer)
+    proband.write(hearts.hearts(60, 1), tmp_path / "in", format="csv")
+    assert command("schema", tmp_path / "in", "--out", tmp_path / "schema.toml", "--accept") == 0
+    assert "id" in capsys.readouterr().out
+    words = tmp_path / "in", "--schema", tmp_path / "schema.toml", "--out"
+    assert command("fit", *words, tmp_path / "model", "--minutes", 0.01) == 0, capsys.readouterr().err
+    assert command("sample", tmp_path / "model", "-n", 5, "--out", tmp_path / "made", "--where", "beat = 'broad'") == 0
+    made = proband.read(tmp_path / "made", proband.Schema.load(tmp_path / "schema.toml"))
+    assert made.mark.synthesizer == "waves" and made.frame["beat"].to_list() == ["broad"] * 5
+    assert made.media["signals"].units == ("mV", "mV") and made.media["signals"].gains == (200.0, 200.0)
+    assert command("verify", tmp_path / "made") == 0, capsys.readouterr().out
+    assert command("sample", tmp_path / "model", "-n", 5, "--out", tmp_path / "made.csv") == 2
+    assert "would hold the table alone" in capsys.readouterr().err
+    header = next((tmp_path / "made").glob("*.hea"))
+    header.write_text("".join(line for line in header.read_text().splitlines(True) if not line.startswith("#")))
+    assert command("verify", tmp_path / "made") == 1 and "Not labelled" in capsys.readouterr().out

@@ -39,16 +39,14 @@ def fit(
 ) -> None:
     """Learn from all patients in DATA (the train part of a split)."""
     from proband.cost import measure
-    from proband.pipeline import make
+    from proband.pipeline import make, suited
     from proband.privacy.ledger import enter_fit, ledger_of
     from proband.synthesizer import resumes
 
     must_be_new(out)
     if not out.absolute().parent.is_dir():  # asked before the ledger is charged
         raise errors.InputError(f"'{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
-    if synthesizer is None and epsilon is None and data.is_dir():
-        synthesizer = "sequences"  # a folder holds linked tables
-    model = make(synthesizer, minutes=minutes, epsilon=epsilon, delta=delta)
+    model = make(synthesizer or (suited(data) if epsilon is None else None), minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
         cohort = read_cohort(data, schema)
@@ -66,7 +64,7 @@ def fit(
 def sample(
     model: Annotated[Path, typer.Argument(help="A model folder, from: proband fit")],
     n: Annotated[int, typer.Option("-n", help="How many synthetic rows.", min=1)],
-    out: Annotated[Path, typer.Option(help="File for the synthetic patients: .csv, .csv.gz or .parquet.")],
+    out: Annotated[Path, typer.Option(help="File for the synthetic patients (.csv, .csv.gz, .parquet), or a folder.")],
     where: Annotated[str | None, typer.Option(help="Only such patients: \"age > 80 AND sex = 'F'\".")] = None,
     seed: Seed = 0,
     json: Json = False,

@@ -58,6 +58,7 @@ def schema(
 ) -> None:
     """Guess a schema for a person to review, and list what was found."""
     from proband.records.folder import read_frames
+    from proband.records.recordings import has_records, table_of
     from proband.records.tables import read_frame
     from proband.schema import Schema
     from proband.schema.guess import accepted
@@ -65,7 +66,8 @@ def schema(
     must_be_new(out)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
-        frame: Any = read_frames(data)[0] if data.is_dir() else read_frame(data)
+        source = table_of(data) if has_records(data) else data
+        frame: Any = read_frames(source)[0] if source.is_dir() else read_frame(source)
         on_step(0, 1, "guess", {})
         guessed = Schema.guess(frame)
         saved = accepted(frame) if accept else guessed
@@ -74,9 +76,9 @@ def schema(
     facts = {"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)}
     if json:
         return print_json(facts | ({"tables": [table.name for table in saved.tables], "codes": saved.codes} if saved.children else {}))
-    frames = frame if data.is_dir() else {saved.table.name: frame}
+    frames = frame if source.is_dir() else {saved.table.name: frame}
     for table in saved.tables:
-        of = f"Table {table.name}: " if data.is_dir() else ""
+        of = f"Table {table.name}: " if source.is_dir() else ""
         print(f"{of}{frames[table.name].height:,} rows, {len(table.columns)} columns, {_hangs(table)}")
         for kind in dict.fromkeys(column.kind for column in table.columns):
             print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
@@ -89,8 +91,8 @@ def schema(
     if proposals:
         print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
         for proposal in proposals:
-            print(f"  {proposal.table + '.' if data.is_dir() else ''}{proposal.column}: {proposal.why}")
-    if data.is_dir():
+            print(f"  {proposal.table + '.' if source.is_dir() else ''}{proposal.column}: {proposal.why}")
+    if source.is_dir():
         found = _problems(frame, guessed.accept())
         print("\n".join(["To look at:", *(f"  {one}" for one in found)]) if found else "No problem was found.")
         return print(f"Review {out}, then read {data} with it.")
@@ -199,4 +201,4 @@ def split(
     if json:
         return print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})
     for name, part in zip(parts._fields, parts, strict=True):
-        print(f"{out / (name if part.linked else f'{name}.{format}')}  {len(part):,} patients")
+        print(f"{out / (name if part.linked or part.media else f'{name}.{format}')}  {len(part):,} patients")

@@ -55,7 +55,8 @@ def read_frame(path: str | Path, *, as_text: Collection[str] = (), empty: bool =
 def read(source: Any, schema: Schema | None = None) -> Cohort:
     """A Cohort from a path (.csv, .csv.gz, .parquet) or a pandas, polars or arrow frame.
 
-    Linked tables are a folder with a file for each, named as the table, or a mapping of frames by name.
+    Linked tables are a folder with a file for each, named as the table, or a mapping of frames by name. Recordings are a folder of WFDB
+    records (see `proband.records.recordings`).
 
     Without a schema one is guessed and all that it proposes is accepted; better, guess once, let a person review the
     file, and pass it. A file that proband wrote gives back its mark. Raises InputError naming the column, row, value
@@ -64,7 +65,10 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
     """
     if isinstance(source, Mapping) or (isinstance(source, str | Path) and Path(source).is_dir()):
         from proband.records.folder import gathered, read_folder
+        from proband.records.recordings import has_records, read_recordings
 
+        if not isinstance(source, Mapping) and has_records(source):
+            return read_recordings(Path(source), schema)
         return gathered(source, schema) if isinstance(source, Mapping) else read_folder(Path(source), schema)
     if schema is not None and schema.children:
         told = ", ".join(table.name for table in schema.tables)
@@ -87,17 +91,16 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
 def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
     """Write a cohort as its file spelled it; the suffix decides the format. The same cohort gives the same bytes.
 
-    Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz).
+    Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz); signals too, as WFDB
+    records beside the table.
 
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
     """
-    if cohort.media:
-        told = ", ".join(cohort.media)
-        raise InputError(
-            f"'{path}' would hold the table alone, and the cohort has {told} beside it. Write signals with proband.write_wfdb, and the "
-            "table of dataclasses.replace(cohort, media={})."
-        )
+    if cohort.media and not Path(path).name.lower().endswith(SUFFIXES):
+        from proband.records.recordings import write_recordings
+
+        return write_recordings(cohort, Path(path), format)
     if cohort.linked:
         from proband.records.folder import write_folder
 
@@ -119,6 +122,9 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
     parts = iter(parts)
     first = next(parts)
     first.one_table("A file")
+    if first.media:
+        told = ", ".join(first.media)
+        raise InputError(f"'{path}' would hold the table alone, and the cohort has {told} beside it. Give the name of a new folder.")
     label = first.mark if suffix != ".parquet" else None
     with _replacing(path) as data:
         if suffix == ".parquet":

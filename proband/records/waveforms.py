@@ -169,8 +169,14 @@ def read_wfdb(path: str | Path) -> tuple[Signals, Mark | None]:
         rate,
         tuple(channel.gain for channel in by_file),
     )
-    comments = dict(line[1:].strip().partition(": ")[::2] for line in lines if line.startswith("#"))
-    return signals, marks.from_text(comments, f"WFDB header '{path}'")
+    return signals, header_mark(path)
+
+
+def header_mark(path: Path) -> Mark | None:
+    """The mark in the comments of a WFDB header; None where it carries none."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    comments = dict(line.strip()[1:].strip().partition(": ")[::2] for line in lines if line.strip().startswith("#"))
+    return marks.from_text(comments, f"WFDB header '{path}'")
 
 
 def write_wfdb(signals: Signals, folder: str | Path, *, mark: Mark | None = None, name: str = "record") -> list[Path]:
@@ -182,29 +188,41 @@ def write_wfdb(signals: Signals, folder: str | Path, *, mark: Mark | None = None
     half of 1/65,000 of it. InputError when the folder exists, or a value lies beyond what 16 bits at its gain can tell.
     """
     folder = Path(folder)
-    if not _NAME.fullmatch(name):
-        raise InputError(f"name = {name!r}: a WFDB record is named with letters, digits, '-' and '_'. Choose such a name.")
     if folder.exists():
         raise InputError(f"Folder '{folder}' exists already. Choose another name, or delete it first.")
+    _check_names([name])
+    _scale(signals)  # asked before anything is made
+    try:
+        folder.mkdir(parents=True)
+        return write_records(signals, folder, [f"{name}_{at}" for at in range(1, len(signals) + 1)], mark=mark)
+    except OSError as error:
+        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror}. Free some space, or choose another.") from error
+
+
+def write_records(signals: Signals, folder: Path, names: Sequence[str], *, mark: Mark | None) -> list[Path]:
+    """Write each record under its name (which may lead into subfolders) into a folder that exists; see `write_wfdb`."""
+    _check_names(names)
     gains, baselines = _scale(signals)
     levels = np.rint(signals.values.astype(float) * gains[:, None] + baselines[:, None])
     comments = [f"{_COMMENT}{key}: {value}" for key, value in (marks.to_text(mark) if mark else {}).items()]
-    try:
-        folder.mkdir(parents=True)
-        headers = []
-        for at, record in enumerate(levels.astype("<i2"), start=1):
-            stem = f"{name}_{at}"
-            (folder / f"{stem}.dat").write_bytes(np.ascontiguousarray(record.T).tobytes())
-            lines = [f"{stem} {len(record)} {signals.rate_hz!r} {record.shape[1]}"]
-            for row, channel, unit, gain, baseline in zip(record, signals.names, signals.units, gains.tolist(), baselines, strict=True):
-                told = re.sub(r"\s+", "_", unit) or "NU"
-                check = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
-                lines.append(f"{stem}.dat 16 {gain!r}({int(baseline)})/{told} 16 0 {row[0]} {check} 0 {channel}")
-            headers.append(folder / f"{stem}.hea")
-            headers[-1].write_text("\n".join([*lines, *comments]) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror}. Free some space, or choose another.") from error
+    headers = []
+    for name, record in zip(names, levels.astype("<i2"), strict=True):
+        path, stem = folder / f"{name}.hea", name.rpartition("/")[2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".dat").write_bytes(np.ascontiguousarray(record.T).tobytes())
+        lines = [f"{stem} {len(record)} {signals.rate_hz!r} {record.shape[1]}"]
+        for row, channel, unit, gain, baseline in zip(record, signals.names, signals.units, gains.tolist(), baselines, strict=True):
+            told = re.sub(r"\s+", "_", unit) or "NU"
+            check = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
+            lines.append(f"{stem}.dat 16 {gain!r}({int(baseline)})/{told} 16 0 {row[0]} {check} 0 {channel}")
+        path.write_text("\n".join([*lines, *comments]) + "\n", encoding="utf-8")
+        headers.append(path)
     return headers
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if wrong := [name for name in names if not all(_NAME.fullmatch(part) for part in name.split("/"))]:
+        raise InputError(f"name = {wrong[0]!r}: a WFDB record is named with letters, digits, '-' and '_'. Choose such a name.")
 
 
 def _scale(signals: Signals) -> tuple[np.ndarray, np.ndarray]:

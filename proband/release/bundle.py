@@ -113,7 +113,12 @@ def release(
 
 
 def _fill(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about: About, file: str) -> None:
-    write(synthetic, folder / file)
+    if synthetic.media:  # a folder of its own: the table, and the records that it names
+        name, _, format = file.rpartition(".")
+        write(synthetic, folder / name, format=format)
+        file = f"{name}/{synthetic.schema.table.name}.{format}"
+    else:
+        write(synthetic, folder / file)
     synthetic.schema.save(folder / "schema.toml")
     report.save(folder / "report.html")
     report.save(folder / "report.json")

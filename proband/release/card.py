@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proband.cohort import Cohort
+from proband.records.waveforms import Signals
 from proband.release.policy import Policy
 from proband.schema import Column
 from proband.validate.report import Report
@@ -62,6 +63,7 @@ def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str
                 "Synthetic patients",
                 f"{_count(len(synthetic))} in {_count(synthetic.frame.height)} rows of {_count(synthetic.frame.width)} columns",
             ),
+            *(("Signals", _signals(held)) for held in synthetic.media.values() if isinstance(held, Signals)),
             ("Unit of privacy", f"the patient ({unit}), who fell on one side of the split as a whole"),
         ),
         "## How it was made",
@@ -85,6 +87,12 @@ def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str
         "signature, `report.html` the whole report, `policy.toml` the limits and why, `croissant.json` this card for machines.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _signals(signals: Signals) -> str:
+    """Channels, units, rate and length in words."""
+    channels = ", ".join(f"{name} ({unit})" for name, unit in zip(signals.names, signals.units, strict=True))
+    return f"a record of {number(signals.seconds)} s for each row, {number(signals.rate_hz)} samples a second: {channels}"
 
 
 def _results(report: Report) -> str:

@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from proband.cohort import Mark
 from proband.errors import InputError, ProbandError
 from proband.records.mark import UNKNOWN, find_mark, is_synthetic
+from proband.records.waveforms import header_mark
 from proband.release.provenance import LARGEST_ENVELOPE_BYTES, Signed, key_id, opened, public_key
 
 #: The signed statement's file name inside a release.
 STATEMENT = "statement.json"
 DATA_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+#: Of a recording the header carries the label, the others its samples.
+_HEADER, _BESIDE = ".hea", (".dat", ".synthetic.json")
 
 Status = Literal["intact", "tampered", "other signer", "unsigned", "labelled", "unlabelled"]
 
@@ -46,7 +49,7 @@ class Verification:
     """What was found at `path`.
 
     status   intact; tampered; other signer (not the pinned key); unsigned (labelled data without the statement that a
-             folder or a pinned key calls for); labelled (a lone data file with its label); unlabelled
+             release or a pinned key calls for); labelled (a lone data file, or a folder of nothing else, with its label); unlabelled
     faults   when tampered: every file that changed, is missing or was added
     signer   key id of whoever signed, when the signature holds
     vouched  whether the caller pinned that key; otherwise anybody could have signed
@@ -109,9 +112,13 @@ def _file(path: Path, pinned: Ed25519PublicKey | None) -> Verification:
 def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
     present = _entries(folder)
     if STATEMENT not in present:
-        found = [_mark(folder / name) for name in sorted(present) if name.endswith(DATA_SUFFIXES)]
+        found = [_mark(folder / name) for name in sorted(present) if name.endswith((*DATA_SUFFIXES, _HEADER))]
         mark = next((one for one in found if one is not None), None)
-        return Verification(folder, "unlabelled" if mark is None else "unsigned", mark=mark)
+        alone = all(name.endswith((*DATA_SUFFIXES, _HEADER, *_BESIDE)) for name in present)  # data, and no release that lost its statement
+        status: Status = (
+            "unlabelled" if mark is None or (alone and None in found) else "labelled" if alone and pinned is None else "unsigned"
+        )
+        return Verification(folder, status, mark=mark)
     try:
         signed = _signed(folder / STATEMENT, present[STATEMENT])
     except ValueError as error:
@@ -119,10 +126,10 @@ def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
     faults = [*_changed(folder, signed, present), *_added(signed, present)]
     if faults:
         return Verification(folder, "tampered", tuple(faults), signer=signed.key_id)
-    data = [folder / name for name in sorted(signed.subject) if name.endswith(DATA_SUFFIXES)]
+    data = [folder / name for name in sorted(signed.subject) if name.endswith((*DATA_SUFFIXES, _HEADER))]
     marks = [_mark(one) for one in data]
     known = pinned is None or key_id(pinned) == signed.key_id
-    status: Status = "unlabelled" if not marks or None in marks else "intact" if known else "other signer"
+    status = "unlabelled" if not marks or None in marks else "intact" if known else "other signer"
     return Verification(folder, status, signer=signed.key_id, vouched=pinned is not None and known, mark=marks[0] if marks else None)
 
 
@@ -183,6 +190,8 @@ def _shown(name: str) -> str:
 def _mark(path: Path) -> Mark | None:
     """The label inside a data file; one too damaged to be read has none, and a sidecar beside an unlabelled file labels nothing."""
     try:
+        if path.name.endswith(_HEADER):
+            return header_mark(path)
         return find_mark(path) if is_synthetic(path) else None
     except (ProbandError, OSError, ValueError, pl.exceptions.PanicException):
         return None

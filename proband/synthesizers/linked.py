@@ -48,7 +48,9 @@ def rooted(cohort: Cohort) -> Cohort:
     alone = cohort.schema.model_copy(update={"tables": (table,), "proposals": ()})
     if not running:
         return Cohort(alone, cohort.frame)
-    kind: Literal["date", "datetime"] = "datetime" if any(time_of(child).kind == "datetime" for child in running) else "date"
+    own = {other.kind for other in table.columns if temporal(other)}  # in their kind it can be said to come before or after them
+    finer = "datetime" in own or (not own and any(time_of(child).kind == "datetime" for child in running))
+    kind: Literal["date", "datetime"] = "datetime" if finer else "date"
     column = Column(name=START, kind=kind)
     firsts = []
     for child in running:

@@ -40,8 +40,9 @@ def validate(
 
     Each table is a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet). A synthetic table with
     absent or unknown columns, or values that the schema does not allow, is judged, not refused. Patients with linked tables are judged as
-    one row of figures a patient, and their histories by what only time has (docs/histories.md). Raises InputError when a
-    real part is wrong, holdout and train share a patient, the target is unknown or the real patients have only one class of it.
+    one row of figures a patient, and their histories by what only time has (docs/histories.md); patients with signals likewise
+    (docs/waveforms.md). Raises InputError when a real part is wrong, holdout and train share a patient, the target is unknown or the
+    real patients have only one class of it.
     The same arguments and seed give the same report.
 
     >>> report = validate(train, holdout, synthetic, target="death")  # doctest: +SKIP
@@ -55,12 +56,14 @@ def validate(
     from proband.validate.limits import LIMITS
     from proband.validate.over_time import over_time
     from proband.validate.privacy import privacy
+    from proband.validate.recordings import signals_of, with_figures
     from proband.validate.report import Report
     from proband.validate.utility import utility
+    from proband.validate.waveforms import waveforms
 
     evidence, notes = gather(train, holdout, synthetic, reference=reference, target=target, schema=schema, seed=seed)
     step = on_step or (lambda done, total, what, figures: None)
-    flat = flattened(evidence)
+    flat = with_figures(flattened(evidence))
     coded = tables(flat, seed=seed)
     findings = fidelity(flat, seed=seed, on_step=step, coded=coded)
     findings += utility(flat, seed=seed, on_step=step, coded=coded)
@@ -69,6 +72,8 @@ def validate(
     step(1, 1, "private: attacks", {})
     if evidence.train.schema.children:
         findings += over_time(evidence, seed=seed, on_step=step)
+    if signals_of(evidence.train) is not None:
+        findings += waveforms(evidence, seed=seed, on_step=step)
     standard = LIMITS if limits is None else limits
     asked = [f for f in findings if target is not None or f.question != "useful"]  # what was not asked is not judged
     judged = {f.name: f.judged(standard.get(f.name)) for f in asked}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,10 @@ def _read(data: Cohort | pl.DataFrame, schema: Schema) -> Cohort:
         return data
     if isinstance(data, Cohort) and schema.children:
         return Cohort(schema, data.frame, data.mark, data.linked)
-    frame = data.frame if isinstance(data, Cohort) else data
+    frame, media = (data.frame, data.media) if isinstance(data, Cohort) else (data, {})
     if [*frame.schema.items()] == [(c.name, c.dtype) for c in schema.table.columns]:
-        return Cohort(schema, frame)
-    return read(frame, schema)
+        return Cohort(schema, frame, media=media)
+    return replace(read(frame, schema), media=media)
 
 
 def _halves(holdout: Cohort, seed: int) -> tuple[Cohort, Cohort]:
@@ -149,13 +150,13 @@ def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray]
             raise InputError("The synthetic cohort has no patients. Give one with patients.")
         return Cohort(schema, data.frame, data.mark, data.linked), {}, {}
     mark = data.mark if isinstance(data, Cohort) else find_mark(data) if isinstance(data, str | Path) else None
-    frame = _raw(data, schema)
+    frame, media = _raw(data, schema), data.media if isinstance(data, Cohort) else {}
     if frame.height == 0:
         raise InputError("The synthetic table has no rows. Give one with rows.")
     columns = schema.table.columns
     refused: dict[str, np.ndarray] = {}
     if [*frame.schema.items()] == [(c.name, c.dtype) for c in columns]:
-        return Cohort(schema, frame, mark), refused, {}
+        return Cohort(schema, frame, mark, media=media), refused, {}
     unknown = [name for name in frame.columns if name not in schema.table]
     absent = [c.name for c in columns if c.name not in frame.columns]
     made = []
@@ -175,4 +176,4 @@ def _synthetic(data: Any, schema: Schema) -> tuple[Cohort, dict[str, np.ndarray]
     odd: dict[str, Any] = {"absent_columns": absent} if absent else {}
     if unknown:
         odd["unknown_columns"] = unknown
-    return Cohort(schema, pl.DataFrame(made), mark), refused, odd
+    return Cohort(schema, pl.DataFrame(made), mark, media=media), refused, odd

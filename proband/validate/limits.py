@@ -53,6 +53,16 @@ LIMITS: dict[str, Limit] = {
     # Of single moments, and of whole histories, the same three pairs in four as of patients.
     "moment_auc": Limit(at_most=0.75),
     "recurrent_auc": Limit(at_most=0.75),
+    # -- faithful signals -- (docs/waveforms.md)
+    # The power of a band off by a quarter on average: a filter setting of a recorder changes it by more.
+    "spectrum_distance": Limit(at_most=0.25, over_reference=True),
+    # A fifth of a standard deviation in how high, loud or steep records are.
+    "amplitude_distance": Limit(at_most=0.20, over_reference=True),
+    # On the scale of a correlation, as for columns.
+    "autocorrelation_error": Limit(at_most=0.05, over_reference=True),
+    "channels_error": Limit(at_most=0.05, over_reference=True),
+    # The same three pairs in four as of patients.
+    "signal_auc": Limit(at_most=0.75),
     # -- useful --
     # All count from what a second real training set of the same size would lose. A model that ranks five pairs in a
     # hundred worse than one trained on patients would be chosen or dropped for the wrong reasons.
@@ -64,6 +74,8 @@ LIMITS: dict[str, Limit] = {
     "tstr_calibration_slope": Limit(at_least=-0.35, over_reference=True),
     # Already a lower bound over all groups: the same 5 points, lost in some group beyond doubt.
     "subgroup_auroc_gap": Limit(at_most=0.05),
+    # Five records in a hundred more misread by a classifier that never saw a real one.
+    "tstr_signals_gap": Limit(at_most=0.05, over_reference=True),
     # A tenth of a standard deviation worse than forecasts learned from patients.
     "next_value_gap": Limit(at_most=0.10, over_reference=True),
     # -- private -- (docs/privacy.md and docs/inference.md have the sizes they need)
@@ -71,11 +83,13 @@ LIMITS: dict[str, Limit] = {
     "exact_copies_excess": Limit(at_most=0.01),
     # A little wider, because strangers too come near now and then: two chance hits among 600 patients must not fail a release.
     "near_copies_excess": Limit(at_most=0.0125),
+    "signal_copies_excess": Limit(at_most=0.0125),
     # A lower bound: more than one training patient in a thousand surely copied is memory, however large the cohort.
     "copies_beyond_doubt": Limit(at_most=0.001),
     # Three of five pairs guessed right. The coarse bar: a mean cannot see a few leaked patients.
     "membership_auc": Limit(at_most=0.60),
     "known_values_auc": Limit(at_most=0.60),
+    "signal_membership_auc": Limit(at_most=0.60),
     # Six times the false accusations; an epsilon of 2 would allow seven times.
     "membership_tpr_at_1pct": Limit(at_most=0.06),
     "known_values_tpr_at_1pct": Limit(at_most=0.06),

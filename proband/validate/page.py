@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jinja2
 from markupsafe import Markup
 
-from proband.validate import courses, pictures, plates, words
+from proband.validate import courses, pictures, plates, strips, words
 from proband.validate.findings import Finding, Question
 from proband.validate.plates import Grid, Plate
 from proband.validate.statement import statement
@@ -103,6 +103,8 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: courses.trajectories(details["values_distance"]["courses"]),
         lambda: [courses.rates(details["rates_error"]["codes"])],
         lambda: [courses.timeline(details["lengths_distance"]["patient"])],
+        lambda: strips.strips(details["spectrum_distance"]["strips"]),
+        lambda: strips.spectra(details["spectrum_distance"]["spectra"]),
     )
     grids = _kept(
         lambda: [plates.clues(judge["clues"])],
@@ -110,6 +112,7 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: [plates.rules(details["charts_broken"]["rules"], "What charts keep to, and how often it is broken where it could be")],
         lambda: [plates.pairs(details["pairs_distance"]["worst"])],
         lambda: [plates.columns(_ranked(details))],
+        lambda: [plates.signal_groups(details["spectrum_distance"]["groups"])],
     )
     return shown, grids
 

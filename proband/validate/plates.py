@@ -200,6 +200,12 @@ def columns(rows: Rows) -> Grid:
     return _grid("Every column in numbers", ("Column", "Kind", "Distance", "Real v real", "Floor"), cells)
 
 
+def signal_groups(rows: Rows) -> Grid:
+    """How far the power spectra of every group of records lie from the real ones."""
+    cells = [(str(row["name"]), *_told(row, "distance", "reference")) for row in rows]
+    return _grid("Power spectra by group of records", ("Records", "Distance", "Real against real"), cells)
+
+
 # Useful.
 
 

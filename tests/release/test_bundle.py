@@ -22,6 +22,7 @@ from proband.release.policy import Policy
 from proband.release.provenance import opened
 from proband.schema import Schema
 from proband.validate.report import Report
+from tests.hearts import hearts
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -281,3 +282,16 @@ def test_croissant_describes_the_file(tmp_path: Path, synthetic: Cohort, report:
         "died": "sc:Boolean",
         "seen": "sc:Date",
     }
+
+
+def test_a_release_of_recordings_holds_their_folder(tmp_path: Path, synthetic: Cohort, report: Report, policy: Policy, key) -> None:
+    made_up = replace(hearts(12, 0), mark=synthetic.mark)
+    about = Report(report.findings, {**report.context, "subject": {"sha256": made_up.fingerprint}})
+    made = release(made_up, about, policy, tmp_path / "out", key=key, name="v1.0")
+    back = read(made.path / "v1.0", Schema.load(made.path / "schema.toml"))
+    assert (back.fingerprint, back.mark) == (made_up.fingerprint, made_up.mark)
+    assert "125 samples a second: II (mV), V5 (mV)" in (made.path / "card.md").read_text()
+    assert made.verify().status == "intact"
+    header = next((made.path / "v1.0").glob("*.dat"))
+    header.write_bytes(header.read_bytes()[:-2] + b"xx")
+    assert made.verify().status == "tampered"

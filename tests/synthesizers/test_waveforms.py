@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from proband import Cohort, Column, InputError, Schema, Signals, Table, WaveformGAN, load
+from proband import Cohort, Column, InputError, Schema, Signals, Table, WaveformGAN, load, read, write
 from proband.contract import check
 from proband.encode.waveforms import Attributes, Scale, drawn_kinds, gaussian_of, kinds_of
 from proband.game.play import Pairs
+from proband.stats.waveforms import between, log_power
 from proband.synthesizers import waveforms
 from proband.synthesizers.waveforms import _judged, _signals_of
 
@@ -160,3 +161,47 @@ def test_what_cannot_be_learned_is_said(cohort: Cohort):
         WaveformGAN(minutes=-1)
     with pytest.raises(InputError, match="not learned anything"):
         WaveformGAN().sample(1, seed=0)
+
+
+def eeg(patients: int = 120, seconds: float = 1.0, seed: int = 3) -> Cohort:
+    """Four channels at 128 Hz: two of brain waves in uV (asleep 3 Hz, awake 10 Hz), one of the eyes in mV, and breath in L/min."""
+    rng = np.random.default_rng(seed)
+    awake, time = rng.random(patients) < 0.5, np.arange(int(128 * seconds)) / 128
+    wave = np.sin(2 * np.pi * (np.where(awake, 10, 3)[:, None] * time + rng.random((patients, 1)))) * rng.lognormal(3, 0.2, (patients, 1))
+    eyes, breath = np.sin(2 * np.pi * time + rng.normal(0, 0.2, (patients, 1))) * 0.2, 6 + 2 * np.cos(2 * np.pi * time)
+    breath = breath + rng.normal(0, 0.3, (patients, 1))
+    values = np.stack([wave, 0.8 * wave, eyes, breath], axis=1)
+    values += rng.normal(0, 0.02, values.shape) * values.std(axis=(0, 2), keepdims=True)
+    columns = (Column(name="id", kind="identifier"), Column(name="state", kind="category", categories=("asleep", "awake")))
+    frame = pl.DataFrame({"id": [f"P{at}" for at in range(patients)], "state": np.where(awake, "awake", "asleep")})
+    signals = Signals(values, ("C3", "C4", "EOG", "flow"), ("uV", "uV", "mV", "L/min"), 128.0)
+    return Cohort(Schema(tables=(Table(name="nights", columns=columns, key="id"),)), frame, media={"signals": signals})
+
+
+def test_channels_of_different_units_are_learned_and_written(tmp_path: Path):
+    real = eeg()
+    made = WaveformGAN(minutes=0).fit(real, seed=0).sample(80, seed=1)
+    write(made, tmp_path / "made")
+    back, true = read(tmp_path / "made", real.schema).media["signals"], real.media["signals"]
+    assert isinstance(back, Signals) and isinstance(true, Signals)
+    assert (back.names, back.units, back.rate_hz) == (true.names, true.units, true.rate_hz)
+    assert back.values.std(axis=(0, 2)) == pytest.approx(true.values.std(axis=(0, 2)), rel=0.2)  # from 0.14 mV to 13 uV
+    assert back.values[:, 3].mean() == pytest.approx(6, abs=0.2)
+    for state, hertz in (("asleep", 3), ("awake", 10)):
+        power = np.exp(log_power(back.values[(made.frame["state"] == state).to_numpy()])).mean(axis=0)
+        assert [int(one.argmax()) + 1 for one in power[:2]] == [hertz, hertz]  # a record lasts one second
+    assert between(back.values)[:, 0].min() > 0.9  # C3 and C4 are one wave
+
+
+def test_tiles_join_without_a_step():
+    """At the seams of a record eight times as long, a step is no larger than anywhere else; and units stay."""
+    model = WaveformGAN(minutes=0).fit(eeg(), seed=0)
+    made = model.sample(60, seed=1, seconds=8.0).media["signals"]
+    loose = model.sample(480, seed=1).media["signals"]
+    assert isinstance(made, Signals) and isinstance(loose, Signals) and made.seconds == 8 and made.units[3] == "L/min"
+    shared = 128 // 64
+    seams = [piece * (128 - shared) + at for piece in range(1, 8) for at in range(-1, shared + 1)]
+    joined, strung = (np.abs(np.diff(values, axis=2)) for values in (made.values, np.concatenate(np.split(loose.values, 8), axis=2)))
+    usual = joined.mean(axis=(0, 2))
+    assert np.all(joined[:, :, seams].mean(axis=0).max(axis=1) < 3 * usual)
+    assert np.all((strung[:, :, 127::128].mean(axis=(0, 2)) > 3 * usual)[[0, 1, 3]])  # records strung together do jump
