@@ -68,12 +68,14 @@ def draw(
     who = torch.arange(len(given))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(most):
-        logits = net.gap_logits(state.hidden, told[who], net.clock(state.clock), state.gap, tables["now"])
+        known = told[who] + net.progress(state.past, state.clock, plan[who])
+        logits = net.gap_logits(state.hidden, known, net.clock(state.clock), state.gap, tables["now"])
         logits[:, 0] += net.ending[class_of(state.steps)]
         gap = _chosen(logits, rng)
         after = wait(gap)
         clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
-        going = (gap > 0) & (clock <= latest[who])
+        done = (state.past.often >= plan[who, :, 0]).all(1)  # never, where nothing is planned
+        going = (gap > 0) & (clock <= latest[who]) & ~done
         if not going.any():
             break
         who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)

@@ -25,7 +25,8 @@ from proband.game.play import average, deterministic
 PULL = 30.0  # for the weights of the curve to be of the others' size
 LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
-OWN = 10  # numbers that the past and the plan say of each variable
+OWN = 11  # numbers that the past and the plan say of each variable
+LEFT, NEVER = 7, 30.0  # the place among those of whether some of the plan is left: 1 or -1, 0 without a plan; the logit of never
 PLAN, HIDDEN = 2, 0.1  # numbers of a plan for each variable; share of training histories whose plan is hidden
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
@@ -92,7 +93,7 @@ class Historian(nn.Module):
         self.waves, self.known_waves = own, given
         self.read_given = _table(known.width, WIDTH, rng, 0.1)
         self.read_given_waves = _table(given.shape[1], WIDTH, rng, 0.3)
-        self.read_plan = linear(3 * self.variables, WIDTH, rng)
+        self.read_plan, self.read_progress = linear(3 * self.variables, WIDTH, rng), linear(3, WIDTH, rng)
         names = ("now", "last")
         self.read = nn.ParameterDict({name: _table(steps.width, WIDTH, rng, 0.05) for name in names})
         self.read_waves = nn.ParameterDict({name: _table(own.shape[1], WIDTH, rng, 0.2) for name in names})
@@ -150,9 +151,18 @@ class Historian(nn.Module):
         often, level = plan.unbind(-1)
         left = ((often - past.often) / (often + 1)).clamp(min=-1)
         ahead = (often * level - past.total) / (often - past.often).clamp(min=1)  # the mean of what is still to come
-        planned = [torch.log1p(often) / 5, left, (past.often >= often).float().where(~often.isnan(), 0.0), level, ahead.clamp(-1.5, 1.5)]
+        pace = torch.log(((often - past.often).clamp(min=0) + 0.1) / (1.02 - (clock[..., None] / self.scale).clamp(0, 1))) / 5
+        some_left = torch.where(past.often < often, 1.0, -1.0).where(~often.isnan(), 0.0)
+        planned = [torch.log1p(often) / 5, left, some_left, pace, level, ahead.clamp(-1.5, 1.5)]
         told = [ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever, *(x.nan_to_num() for x in planned)]
         return torch.stack(told, -1)
+
+    def progress(self, past: Past, clock: Tensor, plan: Tensor) -> Tensor:
+        """(..., WIDTH) how much of the plan is done at `clock`."""
+        total, done = plan[..., 0].nansum(-1), past.often.sum(-1)
+        pace = torch.log(((total - done).clamp(min=0) + 1) / (1.02 - (clock / self.scale).clamp(0, 1))) / 8
+        known = (~plan[..., 0].isnan()).any(-1).float()
+        return self.read_progress(torch.stack([known, known * ((total - done) / (total + 1)).clamp(min=-1), known * pace], -1))
 
     def gap_logits(self, state: Tensor, given: Tensor, late: Tensor, gap: Tensor, now: Tensor) -> Tensor:
         """(..., gaps) when the next step comes; gap: the tokens of the last one."""
@@ -171,7 +181,9 @@ class Historian(nn.Module):
     def asked_logits(self, told: Tensor, own: Tensor, before: Tensor, part: slice = slice(None)) -> Tensor:
         """(..., variables of `part`) whether each is measured. told: `asked(context)`; before: (..., variables of part, NARROW)."""
         hidden = silu(told[..., None, :] + before)
-        return (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + (own[..., part, :] * self.asked_own[part]).sum(-1)
+        own = own[..., part, :]
+        logits = (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + PULL / 3 * (own * self.asked_own[part]).sum(-1)
+        return logits.masked_fill(own[..., LEFT] < 0, -NEVER)  # all that was planned is there
 
     def value_hidden(
         self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]
@@ -276,11 +288,15 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     real = torch.arange(longest)[None] < batch.length[:, None]
     owner = real.nonzero()[:, 0]
     states, given_each = dropped(states[real], net.dropout, rng), given[owner]
+    past = Past(*(part[real] for part in pasts(net, batch.tokens, batch.clock)))
+    earlier_clock = torch.cat([torch.zeros_like(batch.clock[:, :1]), batch.clock[:, :-1]], 1)[real]
     wait = cross_entropy(
-        net.gap_logits(states, given_each, before[real], gaps[real], tables["now"]), batch.tokens[..., 0][real], reduction="none"
+        net.gap_logits(states, given_each + net.progress(past, earlier_clock, plan[owner]), before[real], gaps[real], tables["now"]),
+        batch.tokens[..., 0][real],
+        reduction="none",
     )
     going = batch.tokens[..., 0][real] > 0  # the endings measure nothing
-    past = Past(*(part[real][going] for part in pasts(net, batch.tokens, batch.clock)))
+    past = Past(*(part[going] for part in past))
     tokens, clock = batch.tokens[real][going], batch.clock[real][going]
     own = net.of(past, clock, plan[owner][going])
     context = net.context(states[going], given_each[going], late[real][going], tokens[:, 0], past, own, tables)
