@@ -20,7 +20,7 @@ demo: $(STAMP)
 	@$(VENV)/bin/proband verify "$(OUT)"
 
 test: $(STAMP)
-	@$(VENV)/bin/python -m pytest $(if $(SLOW),-m "") $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(if $(SLOW),-m "") $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .
