@@ -9,7 +9,8 @@ import pytest
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema import Column, Link, Schema, Table
-from proband.synthesizers.sequences import SequenceGAN
+from proband.synthesizers import plans
+from proband.synthesizers.sequences import SequenceGAN, _candidates
 
 CHART = Schema(
     tables=(
@@ -81,6 +82,17 @@ def test_a_patient_goes_on_as_they_began_and_the_outcome_tells(fitted: SequenceG
     assert within < 12 < pulse["value"].std()
     mean = dict(pulse.group_by("died").agg(pl.col("value").mean()).rows())
     assert mean[True] > mean[False] + 30
+
+
+def test_histories_keep_to_their_plan(fitted: SequenceGAN) -> None:
+    learned, table = fitted._learned, CHART["events"]
+    frames, _ = _candidates(learned, 200, np.random.default_rng(0), None)
+    part = learned.parts["events"]
+    planned = plans.read(frames["stays"], table, part.steps, part.net)[:, :, 0].numpy()
+    for at, code in enumerate(("pulse", "temp")):
+        rows = frames["events"].filter(pl.col("code") == code).group_by("stay").len()
+        made = frames["stays"].join(rows, on="stay", how="left", maintain_order="left")["len"].fill_null(0).to_numpy()
+        assert (made <= planned[:, at]).all() and made.sum() > 0.8 * planned[:, at].sum() > 0
 
 
 def test_conditions_hold_and_the_same_seed_gives_the_same(fitted: SequenceGAN) -> None:
