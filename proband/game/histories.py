@@ -74,8 +74,7 @@ def draw(
         gap = _chosen(logits, rng)
         after = wait(gap)
         clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
-        done = (state.past.often >= plan[who, :, 0]).all(1)  # never, where nothing is planned
-        going = (gap > 0) & (clock <= latest[who]) & ~done
+        going = (gap > 0) & (clock <= latest[who])
         if not going.any():
             break
         who, gap, clock, state = who[going], gap[going], clock[going], state.take(going)

@@ -26,8 +26,8 @@ PULL = 30.0  # for the weights of the curve to be of the others' size
 LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
 OWN = 11  # numbers that the past and the plan say of each variable
-LEFT, NEVER = 7, 30.0  # the place among those of whether some of the plan is left: 1 or -1, 0 without a plan; the logit of never
-PLAN, HIDDEN = 2, 0.1  # numbers of a plan for each variable; share of training histories whose plan is hidden
+ALL, LEFT, NEVER = 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
+PLAN, HIDDEN, VAGUE = 2, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
@@ -183,7 +183,7 @@ class Historian(nn.Module):
         hidden = silu(told[..., None, :] + before)
         own = own[..., part, :]
         logits = (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + PULL / 3 * (own * self.asked_own[part]).sum(-1)
-        return logits.masked_fill(own[..., LEFT] < 0, -NEVER)  # all that was planned is there
+        return logits.masked_fill((own[..., ALL] == 0) & (own[..., LEFT] < 0), -NEVER)  # nothing is planned
 
     def value_hidden(
         self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]
@@ -270,13 +270,22 @@ class Losses(NamedTuple):
     values: Tensor
 
 
+def _vague(plan: Tensor, rng: torch.Generator) -> Tensor:
+    """Plans that are about right, and now and then hidden. A network that is told the exact count waits for it, and comes short of it
+    where its own histories run out of time first; zero alone is sure."""
+    often = plan[..., 0]
+    about = (often * (1 + VAGUE * torch.randn(often.shape, generator=rng))).round().clamp(min=1).where(often > 0, often)
+    hidden = torch.rand(len(plan), 1, generator=rng) < HIDDEN
+    return torch.stack([about, plan[..., 1]], -1).masked_fill(hidden[..., None], torch.nan)
+
+
 def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None) -> Losses:
     """What the network makes of whole histories. With `rng` (training) part of what it knows is dropped."""
     tables = net.tables()
     rows, longest = batch.tokens.shape[:2]
     plan = batch.plan
     if rng is not None:
-        plan = plan.where(torch.rand(rows, 1, 1, generator=rng) >= HIDDEN, torch.nan)
+        plan = _vague(plan, rng)
     given = net.given(batch.given, plan)
     begin = torch.tanh(net.begin(given))
     late = net.clock(batch.clock)
