@@ -92,7 +92,7 @@ def test_one_table_without_its_label_makes_the_folder_unlabelled(tmp_path: Path,
     for format in ("parquet", "csv"):
         folder = tmp_path / format
         proband.write(linked, folder, format=format)
-        assert verify(folder).status == "unsigned" and find_mark(folder) == MARK
+        assert verify(folder).status == "labelled" and find_mark(folder) == MARK
         proband.write(cohort(), tmp_path / f"real_{format}", format=format)
         shutil.copy(tmp_path / f"real_{format}" / f"stays.{format}", folder / f"stays.{format}")
         assert verify(folder).status == "unlabelled" and not is_synthetic(folder)
