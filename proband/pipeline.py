@@ -47,13 +47,13 @@ def synthesize(
 ) -> Release:
     """Learn from real patients and release synthetic ones into the folder `out`.
 
-    data         a path (.csv, .csv.gz, .parquet) or a frame (pandas, polars, arrow)
-    target       the outcome for the usefulness questions; without it they are not asked
+    data         a path (.csv, .csv.gz, .parquet) or a frame (pandas, polars, arrow); of linked tables a folder, or a mapping of frames
+    target       the outcome, in the patients' own table, for the usefulness questions; without it they are not asked
     schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
-    synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told, or
-                 marginals where `epsilon` asks for differential privacy
+    synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told,
+                 sequences for linked tables, waves for recordings, marginals where `epsilon` asks for differential privacy
     policy       internal, controlled, public, education, or the path of a policy file
-    n            synthetic rows; as many as the data has unless told, with `epsilon` about as many as were learned from
+    n            synthetic rows, of linked tables patients; as in the data unless told, with `epsilon` about as many as were learned from
     minutes      training time, for the synthesizers that have that dial
     epsilon, delta  differential privacy of every patient; needs a public schema
     ledger       the cohort's ledger; `<data>.ledger` unless told, begun where `epsilon` first asks for one
@@ -63,12 +63,10 @@ def synthesize(
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
     from proband.privacy.ledger import enter_fit, ledger_of, standing
-    from proband.records.recordings import table_of
-    from proband.records.tables import read, read_frame
+    from proband.records.tables import read
     from proband.release.bundle import release
     from proband.release.policy import Policy
     from proband.release.provenance import signing_key
-    from proband.schema.frames import to_polars
     from proband.validate import validate
 
     # What can be wrong is asked before the minutes of work, not after.
@@ -80,16 +78,14 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    recorded = suited(data) == "waves"
-    chosen_name = synthesizer or ("waves" if recorded and epsilon is None else None)
+    chosen_name = synthesizer or (suited(data) if epsilon is None else None)
     model = make(chosen_name, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
     step(0, 1, "read", {})
     if schema is None:
-        source = table_of(data) if recorded else data
-        frame = read_frame(source) if isinstance(source, str | Path) else to_polars(source)
-        proposals, cohort = Schema.guess(frame).proposals, read(data if recorded else frame)
+        raw = _raw(data)
+        proposals, cohort = Schema.guess(raw).proposals, read(data if suited(data) == "waves" else raw)
     else:
         proposals, cohort = tuple(p for p in schema.proposals if p.accept), read(data, schema.reviewed())
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
@@ -111,7 +107,7 @@ def synthesize(
         "title": f"Synthetic patients from {name}",
         "data": name,
         "policy": chosen.name,
-        "proposals": [f"{p.column}: {p.why}" for p in proposals],
+        "proposals": [f"{f'{p.table}.' if cohort.linked else ''}{p.column}: {p.why}" for p in proposals],
         "history": [list(point) for point in getattr(model, "history", ())],
         **standing(kept),
     }
@@ -134,6 +130,24 @@ def synthesize(
         raise
     step(1, 1, "release", {})
     return made
+
+
+def _raw(data: Any) -> Any:
+    """What a schema is guessed from: a frame, or frames by the name of their table."""
+    from proband.records.folder import read_frames
+    from proband.records.recordings import table_of
+    from proband.records.tables import read_frame
+    from proband.schema.frames import to_polars
+
+    source = table_of(data) if suited(data) == "waves" else data
+    if isinstance(source, Mapping):
+        return source
+    if not isinstance(source, str | Path):
+        return to_polars(source)
+    if not Path(source).is_dir():
+        return read_frame(source)
+    frames = read_frames(Path(source))[0]
+    return frames if len(frames) > 1 else next(iter(frames.values()))
 
 
 def demo(*, out: str | Path = "demo", quick: bool = False, seed: int = 0, on_step: OnStep | None = None) -> Release:
@@ -184,12 +198,15 @@ def make(
 
 
 def suited(data: Any) -> str | None:
-    """The name of the synthesizer for what a folder holds: waves for recordings, sequences for linked tables; None for one table."""
+    """The name of the synthesizer for what the data are: waves for recordings, sequences for linked tables; None for one table."""
+    from proband.records.folder import files
     from proband.records.recordings import has_records
 
+    if isinstance(data, Mapping):
+        return "sequences"
     if not isinstance(data, str | Path) or not Path(data).is_dir():
         return None
-    return "waves" if has_records(data) else "sequences"
+    return "waves" if has_records(data) else "sequences" if len(files(Path(data))) > 1 else None
 
 
 def sample_into(

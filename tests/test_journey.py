@@ -1,4 +1,5 @@
-"""One journey: from a CSV of real patients to a release that a stranger can verify. And the one that must be stopped."""
+"""One journey: from a CSV of real patients, or a folder of linked tables, to a release that a stranger can verify. And the one that must be
+stopped."""
 
 import json
 import sys
@@ -9,7 +10,9 @@ import pytest
 
 import proband
 from proband.cli import run
+from proband.records import find_mark
 from tests.clinic import clinic
+from tests.ward import SCHEMA, ward, with_events
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -91,3 +94,36 @@ def test_step_by_step_with_a_condition(few: Path, tmp_path: Path, monkeypatch: p
     assert made.height == 40
     assert made["age"].is_between(60, 70).all() and (made["sex"] == "F").all() and (made["smoker"] == "yes").all()
     assert command(monkeypatch, "verify", tmp_path / "one.csv") == 0
+
+
+def test_from_a_folder_of_linked_tables_to_verified_releases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copies of real patients, under a policy that asks of them only what time shows: nothing has to be learned."""
+    few = with_events(
+        ward(250, seed=1), lambda events: events.filter((pl.col("minute") < 300) & pl.col("what").is_in(["pulse", "creatinine"]))
+    )
+    proband.write(few, tmp_path / "ward", format="csv")
+    schema, policy, out, again = (tmp_path / name for name in ("schema.toml", "policy.toml", "out", "again"))
+    SCHEMA.save(schema)
+    bounds = {name: {"at_most": 1, "why": "It was measured."} for name in ("moment_auc", "lengths_distance")}
+    content = {"name": "lenient", "version": 1, "audience": "a test", "required": [*bounds], "limits": bounds}
+    proband.Policy.model_validate(content).save(policy)
+
+    words = "--schema", schema, "--policy", policy, "--synthesizer", "bootstrap", "-n", 200
+    assert command(monkeypatch, "synthesize", tmp_path / "ward", *words, "--out", out) == 0, capsys.readouterr()
+    assert command(monkeypatch, "verify", out) == 0
+    made = proband.read(out, proband.Schema.load(out / "schema.toml"))
+    assert len(made) == 200 and made.mark is not None and made.mark == find_mark(out)
+    report = proband.Report.load(out / "report.json")
+    assert report.context["subject"]["sha256"] == made.fingerprint
+    page = (out / "report.html").read_text()
+    assert "One synthetic patient" in page and "How often things happen" in page, "the pictures over time"
+
+    words = "release", out, "--schema", schema, "--report", out, "--policy", policy, "--into", again
+    assert command(monkeypatch, *words) == 0, capsys.readouterr()
+    assert {path.name for path in again.iterdir()} == {path.name for path in out.iterdir()}
+    events = again / "events.parquet"
+    pl.read_parquet(events)[:-1].write_parquet(events, metadata=pl.read_parquet_metadata(events))
+    capsys.readouterr()
+    assert command(monkeypatch, "verify", again) == 1 and "events.parquet: changed" in capsys.readouterr().out

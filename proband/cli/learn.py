@@ -63,7 +63,7 @@ def fit(
 
 def sample(
     model: Annotated[Path, typer.Argument(help="A model folder, from: proband fit")],
-    n: Annotated[int, typer.Option("-n", help="How many synthetic rows.", min=1)],
+    n: Annotated[int, typer.Option("-n", help="How many synthetic rows; patients, of linked tables.", min=1)],
     out: Annotated[Path, typer.Option(help="File for the synthetic patients (.csv, .csv.gz, .parquet), or a folder.")],
     where: Annotated[str | None, typer.Option(help="Only such patients: \"age > 80 AND sex = 'F'\".")] = None,
     seed: Seed = 0,
@@ -76,7 +76,8 @@ def sample(
     must_be_new(out)
     with progress(json) as on_step:
         written = sample_into(load(model), n, out, seed=seed, where=where, on_step=on_step)
-    tell(json, {"file": str(out), "rows": written}, f"{written:,} synthetic rows: {out}")
+    what = "patients" if out.is_dir() else "rows"
+    tell(json, {"file": str(out), what: written}, f"{written:,} synthetic {what}: {out}")
 
 
 def impute(

@@ -11,7 +11,7 @@ from proband.cli.shared import Json, Key, PolicyName, Purpose, SchemaFile, read_
 
 
 def release(
-    synthetic: Annotated[Path, typer.Argument(help="Labelled synthetic patients, from: proband sample")],
+    synthetic: Annotated[Path, typer.Argument(help="Labelled synthetic patients, or a folder of linked tables, from: proband sample")],
     report: Annotated[Path, typer.Option(help="Folder of its report, from: proband validate")],
     into: Annotated[Path, typer.Option(help="Folder for the release; must not exist.")],
     policy: PolicyName = "controlled",
@@ -21,11 +21,13 @@ def release(
     json: Json = False,
 ) -> None:
     """Out of the door, if the gate agrees: labelled, signed, with its report."""
+    from proband.records.folder import files
     from proband.release.bundle import release
     from proband.validate.report import Report
 
     cohort = read_cohort(synthetic, schema)
-    format = "csv" if ".csv" in synthetic.name else "parquet"
+    first = next(iter(files(synthetic).values())) if synthetic.is_dir() else synthetic
+    format = "csv" if ".csv" in first.name else "parquet"
     made = release(cohort, Report.load(report / "report.json"), policy=policy, into=into, purpose=purpose, key=key, format=format)
     tell_release(made, json, None)
 

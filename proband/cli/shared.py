@@ -31,7 +31,7 @@ Name = Annotated[
     typer.Option(
         "--synthesizer",
         help="gan, forest, auto, marginals, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name; "
-        "gan unless told, marginals with --epsilon.",
+        "gan unless told, sequences for linked tables, marginals with --epsilon.",
     ),
 ]
 Epsilon = Annotated[float | None, typer.Option(help="Differential privacy of every patient: 1 is strong, 10 hardly a promise.")]
@@ -39,7 +39,7 @@ Delta = Annotated[float | None, typer.Option(help="The chance that the promise f
 LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="The cohort's ledger; DATA.ledger unless told.")]
 Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
 PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
-Target = Annotated[str | None, typer.Option(help="The outcome column, for the question: is it useful?")]
+Target = Annotated[str | None, typer.Option(help="The outcome column (of the patients' table), for the question: is it useful?")]
 Key = Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with; made on first use unless given.")]
 Purpose = Annotated[str, typer.Option(help="What the release is for, in a sentence; it stands on the data card.")]
 

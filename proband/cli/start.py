@@ -95,7 +95,6 @@ def schema(
     if source.is_dir():
         found = _problems(frame, guessed.accept())
         print("\n".join(["To look at:", *(f"  {one}" for one in found)]) if found else "No problem was found.")
-        return print(f"Review {out}, then read {data} with it.")
     print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
 
 
@@ -148,7 +147,9 @@ def synthesize(
     synthesizer: Name = None,
     policy: PolicyName = "controlled",
     purpose: Purpose = "",
-    n: Annotated[int | None, typer.Option("-n", help="Synthetic rows; as many as the data has unless given.", min=1)] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", help="Synthetic rows, or patients of linked tables; unless given as in the data.", min=1)
+    ] = None,
     minutes: Minutes = None,
     epsilon: Epsilon = None,
     delta: Delta = None,

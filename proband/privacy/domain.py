@@ -60,6 +60,9 @@ def ready(schema: Schema) -> None:
 
     It looks at no patient, so that a fit which must fail can be refused before it is paid for.
     """
+    if schema.children:
+        told = ", ".join(table.name for table in schema.tables)
+        raise InputError(f"A private synthesizer knows one table, and the schema has {len(schema.tables)}: {told}. Read one table alone.")
     kinds = {column.name: column.kind for column in schema.table.columns}
     if "text" in kinds.values() or set(kinds.values()) <= {"identifier"}:
         raise InputError(

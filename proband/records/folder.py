@@ -80,21 +80,29 @@ def gathered(frames: Mapping[str, Any], schema: Schema | None, mark: Mark | None
 
 def write_folder(cohort: Cohort, folder: Path, format: str) -> None:
     """Write every table as `<table>.<format>` into a new folder, each labelled as a single file is; see `proband.write`."""
-    if f".{format}" not in single.SUFFIXES:
-        raise InputError(f"format = {format!r} is no format of ours. Use one of: {', '.join(s[1:] for s in single.SUFFIXES)}.")
     if folder.exists():
         raise InputError(f"Folder '{folder}' exists. Choose another name or remove it; nothing is overwritten.")
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
     try:
         scratch.mkdir()
-        for table, frame in cohort.tables:
-            _check_name(table.name)
-            single.write(Cohort(Schema(tables=(table.alone,)), frame, cohort.mark), scratch / f"{table.name}.{format}")
+        write_tables(cohort, scratch, format)
         scratch.rename(folder)
     except OSError as error:
         raise InputError(f"Folder '{folder}' cannot be written: {error.strerror or error}. Choose another place.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # after an error or Ctrl-C; the renamed folder is out of reach
+
+
+def write_tables(cohort: Cohort, folder: Path, format: str) -> dict[str, Path]:
+    """Write every table as `<table>.<format>` into a folder that is there, each labelled; the file of each table, by its name."""
+    if f".{format}" not in single.SUFFIXES:
+        raise InputError(f"format = {format!r} is no format of ours. Use one of: {', '.join(s[1:] for s in single.SUFFIXES)}.")
+    written: dict[str, Path] = {}
+    for table, frame in cohort.tables:
+        _check_name(table.name)
+        written[table.name] = folder / f"{table.name}.{format}"
+        single.write(Cohort(Schema(tables=(table.alone,)), frame, cohort.mark), written[table.name])
+    return written
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -160,5 +168,5 @@ def _measured(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 
 def _check_name(name: str) -> None:
-    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
+    if not name.isprintable() or not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
         raise InputError(f"Table {name!r} cannot name a file. Rename it in the schema.")

@@ -1,7 +1,8 @@
 """The mark of synthetic patients, as each file format carries it.
 
 Parquet: key-value metadata under `proband.`. CSV: a first column `_synthetic` that says "true" in every row, which
-survives when the file is taken out of its folder, and a sidecar `<file>.synthetic.json` that says what made it.
+survives when the file is taken out of its folder, and a sidecar `<file>.synthetic.json` that says what made it. A folder of
+linked tables is marked when every file in it is.
 """
 
 from __future__ import annotations
@@ -66,10 +67,15 @@ def from_text(content: Mapping[str, str], where: str) -> Mark | None:
 def find_mark(path: str | Path) -> Mark | None:
     """The mark of a data file (.csv, .csv.gz, .parquet), even one taken out of its folder; None when it carries none.
 
-    A CSV file without its sidecar is still recognised by its `_synthetic` column; then the synthesizer is "unknown".
-    Raises InputError when the file cannot be read.
+    A CSV file without its sidecar is still recognised by its `_synthetic` column; then the synthesizer is "unknown". Of a folder it is
+    the mark of all data files in it. Raises InputError when a file cannot be read, and when only some of a folder carry a mark, or
+    different ones.
     """
     path = Path(path)
+    if path.is_dir():
+        from proband.records.folder import files, one_mark
+
+        return one_mark(path, {name: find_mark(file) for name, file in files(path).items()})
     if path.name.lower().endswith(".parquet"):
         return _parquet_mark(path)
     labelled = _has_label(path)
@@ -78,12 +84,16 @@ def find_mark(path: str | Path) -> Mark | None:
 
 
 def is_synthetic(path: str | Path) -> bool:
-    """Whether the data file at `path` is labelled as synthetic.
+    """Whether the data file at `path` is labelled as synthetic, or every data file in the folder `path`.
 
     For CSV the label inside the file counts, not the sidecar: a sidecar beside an unlabelled file labels nothing
     once the two are parted.
     """
     path = Path(path)
+    if path.is_dir():
+        from proband.records.folder import files
+
+        return all(is_synthetic(file) for file in files(path).values())
     return _parquet_mark(path) is not None if path.name.lower().endswith(".parquet") else _has_label(path)
 
 
@@ -98,9 +108,11 @@ def _has_label(path: Path) -> bool:
     try:
         with open_text(path) as lines:
             rows = csv.reader(lines)
-            header, first = next(rows, []), next(rows, [])
+            header, first = next(rows, []), next(rows, None)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"File '{path}' cannot be read: {error}. Copy or export it again, as CSV in UTF-8.") from error
+    if first is None:  # a table without rows, as linked tables may be, says so in its header
+        return COLUMN in header
     return COLUMN in header and len(first) == len(header) and first[header.index(COLUMN)] == "true"
 
 

@@ -101,12 +101,9 @@ def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
         from proband.records.recordings import write_recordings
 
         return write_recordings(cohort, Path(path), format)
-    if cohort.linked:
+    if cohort.linked and not Path(path).name.lower().endswith(SUFFIXES):
         from proband.records.folder import write_folder
 
-        if Path(path).name.lower().endswith(SUFFIXES):
-            told = ", ".join(table.name for table in cohort.schema.tables)
-            raise InputError(f"'{path}' is one file, and the cohort has the tables {told}. Give the name of a new folder.")
         return write_folder(cohort, Path(path), format)
     write_parts((cohort,), path)
 
@@ -121,7 +118,9 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
     sidecar = marks.sidecar(path)
     parts = iter(parts)
     first = next(parts)
-    first.one_table("A file")
+    if first.linked:
+        told = ", ".join(table.name for table in first.schema.tables)
+        raise InputError(f"'{path}' is one file, and the cohort has the tables {told}. Give the name of a new folder.")
     if first.media:
         told = ", ".join(first.media)
         raise InputError(f"'{path}' would hold the table alone, and the cohort has {told} beside it. Give the name of a new folder.")

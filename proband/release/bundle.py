@@ -1,4 +1,4 @@
-"""Release: the synthetic file, its label, its evidence and a signature in one folder. Whole or not at all."""
+"""Release: the synthetic tables, their label, its evidence and a signature in one folder. Whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from proband.cohort import Cohort
 from proband.errors import InputError, NotReleasable
+from proband.records.folder import write_tables
 from proband.records.tables import write
 from proband.release.card import About, card
 from proband.release.croissant import croissant
@@ -78,7 +79,8 @@ def release(
     purpose     what the release is for; some policies insist on it
     population, creator, license, date   for the data card: who the real patients were, who releases, a licence's URL, YYYY-MM-DD
     key         Ed25519 private key (PEM file) to sign with; the user's own, made on first use, unless given
-    name        of the data file, without its suffix
+    format      of the data, parquet or csv
+    name        of the release, and of its data file; linked tables are a file each, named as the table
 
     Raises NotReleasable with every reason when the patients carry no mark, the report is about others, or a limit is
     broken or could not be judged; InputError when something given is wrong or the folder cannot be written. Either
@@ -101,7 +103,7 @@ def release(
     except OSError as error:
         raise InputError(f"Output folder '{into}' cannot be made: {error.strerror}. Choose a place that exists and is yours.") from error
     try:
-        _fill(scratch, synthetic, decision.report, policy, about, f"{name}.{format}")
+        _fill(scratch, synthetic, decision.report, policy, about, format)
         (scratch / STATEMENT).write_bytes(sign(_hashes(scratch), _predicate(synthetic, decision.report, policy, about), signer))
         scratch.chmod(0o777 & ~_umask())
         scratch.rename(into)
@@ -112,20 +114,22 @@ def release(
     return Release(into)
 
 
-def _fill(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about: About, file: str) -> None:
+def _fill(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about: About, format: str) -> None:
+    first = synthetic.schema.table.name
     if synthetic.media:  # a folder of its own: the table, and the records that it names
-        name, _, format = file.rpartition(".")
-        write(synthetic, folder / name, format=format)
-        file = f"{name}/{synthetic.schema.table.name}.{format}"
+        write(synthetic, folder / about.name, format=format)
+        data = {first: f"{about.name}/{first}.{format}"}
+    elif synthetic.linked:
+        data = {table: path.name for table, path in write_tables(synthetic, folder, format).items()}
     else:
-        write(synthetic, folder / file)
+        data = {first: f"{about.name}.{format}"}
+        write(synthetic, folder / data[first])
     synthetic.schema.save(folder / "schema.toml")
     report.save(folder / "report.html")
     report.save(folder / "report.json")
     policy.save(folder / "policy.toml")
     (folder / "card.md").write_text(card(synthetic, report, policy, about), encoding="utf-8")
-    size = (folder / file).stat().st_size
-    described = croissant(synthetic, report, about, file=file, sha256=sha256(folder / file), size_bytes=size)
+    described = croissant(synthetic, report, about, folder, data)
     (folder / "croissant.json").write_text(json.dumps(described, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import polars as pl
+
 from proband.cohort import Cohort
 from proband.records.waveforms import Signals
 from proband.release.policy import Policy
-from proband.schema import Column
+from proband.schema import Column, Table
 from proband.validate.report import Report
 from proband.validate.words import QUESTIONS, bound, number, span, status
 
@@ -35,10 +37,11 @@ class About:
 
 def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str:
     """The data card as Markdown. It quotes no patient's value: columns by name, kind, unit and number of levels."""
-    mark, table = synthetic.mark, synthetic.schema.table
+    mark, tables = synthetic.mark, synthetic.tables
     assert mark is not None, "the bundle refuses a cohort without a mark before it gets here"
     sizes = report.context.get("sizes") or {}
-    unit = f"all rows with the same {table.key} are one" if table.key else "every row is one"
+    key = synthetic.schema.table.key
+    unit = "all their rows in all tables" if synthetic.linked else f"all rows with the same {key} are one" if key else "every row is one"
     parts = [
         f"# {_plain(about.name)}",
         "**Synthetic patients. No row is a real person.**",
@@ -59,10 +62,7 @@ def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str
             ("Real patients learned from", _count(sizes.get("train"))),
             ("Real patients held back to judge it", _count(sizes.get("holdout"))),
             ("Real patients held back to calibrate attacks", _count(sizes.get("reference"))),
-            (
-                "Synthetic patients",
-                f"{_count(len(synthetic))} in {_count(synthetic.frame.height)} rows of {_count(synthetic.frame.width)} columns",
-            ),
+            ("Synthetic patients", f"{_count(len(synthetic))} in {'; '.join(_extent(synthetic, *one) for one in tables)}"),
             *(("Signals", _signals(held)) for held in synthetic.media.values() if isinstance(held, Signals)),
             ("Unit of privacy", f"the patient ({unit}), who fell on one side of the split as a whole"),
         ),
@@ -81,7 +81,7 @@ def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str
         "patients too small to be measured may be represented badly. What can be inferred about people in general from good "
         "synthetic data can also be inferred about them.",
         "## Columns",
-        _table(("column", "kind", "unit", "levels", "sensitive"), (_column(column) for column in table.columns)),
+        *(part for table, _ in tables for part in _columns(table, titled=bool(synthetic.linked))),
         "## How to check it",
         "`proband verify` on this folder, offline, says whether every file is as it was signed. `statement.json` holds the hashes and the "
         "signature, `report.html` the whole report, `policy.toml` the limits and why, `croissant.json` this card for machines.",
@@ -101,6 +101,23 @@ def _results(report: Report) -> str:
         for f in report.findings
     )
     return _table(("question", "finding", "value", "95 % interval", "real v real", "limit", "result"), rows)
+
+
+def _extent(synthetic: Cohort, table: Table, frame: pl.DataFrame) -> str:
+    size = f"{_count(frame.height)} rows of {_count(frame.width)} columns"
+    return f"{table.name}, {size}" if synthetic.linked else size
+
+
+def _columns(table: Table, *, titled: bool) -> list[str]:
+    """The table's columns, and below them what was measured, which has kinds and units of its own."""
+    head = [f"### {_plain(table.name)}"] if titled else []
+    owned = [f"Rows of {_plain(table.parent)} by {_plain(str(table.on))}."] if table.parent else []
+    columns = _table(("column", "kind", "unit", "levels", "sensitive"), (_column(column) for column in table.columns))
+    if table.measures is None or not table.variables:
+        return [*head, *owned, columns]
+    code, value = map(_plain, table.measures)
+    measured = _table(("variable", "kind", "unit", "levels", "sensitive"), (_column(one) for one in table.variables))
+    return [*head, *owned, columns, f"What {value} is, by {code}:", measured]
 
 
 def _column(column: Column) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ Specification: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +15,8 @@ import polars as pl
 
 from proband.cohort import Cohort
 from proband.release.card import NOT_FOR, About
-from proband.schema import Column
+from proband.release.verify import sha256
+from proband.schema import Column, Table
 from proband.schema.values import spell
 from proband.validate.report import Report
 
@@ -63,11 +67,17 @@ _CONTEXT: dict[str, Any] = {
 _MEDIA_TYPES = {".parquet": "application/x-parquet", ".csv": "text/csv"}
 
 
-def croissant(synthetic: Cohort, report: Report, about: About, *, file: str, sha256: str, size_bytes: int) -> dict[str, Any]:
-    """The Croissant description of the data file `file` (its name inside the release), as plain JSON data."""
+def croissant(synthetic: Cohort, report: Report, about: About, folder: Path, data: Mapping[str, str]) -> dict[str, Any]:
+    """The Croissant description of the data files in `folder` (table -> its file's name inside), as plain JSON data.
+
+    Many files go by one hash too: of the lines that `sha256sum` prints about them, in the order of their names.
+    """
     mark = synthetic.mark
     assert mark is not None, "the bundle refuses a cohort without a mark before it gets here"
     made = f"{mark.synthesizer}, proband {mark.version}, seed {mark.seed}"
+    digests = {file: sha256(folder / file) for file in sorted(data.values())}
+    listed = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    digest = digests[min(digests)] if len(digests) == 1 else hashlib.sha256(listed.encode()).hexdigest()
     facts = {
         "license": about.license,
         "creator": about.creator and {"@type": "sc:Organization", "name": about.creator},
@@ -79,9 +89,9 @@ def croissant(synthetic: Cohort, report: Report, about: About, *, file: str, sha
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": about.name,
         "description": f"Synthetic patients: no row is a real person. {report.verdict}",
-        "url": f"urn:sha256:{sha256}",
+        "url": f"urn:sha256:{digest}",
         "version": "1.0.0",
-        "citeAs": f"{about.name}: synthetic patients by {made}, SHA-256 {sha256}",
+        "citeAs": f"{about.name}: synthetic patients by {made}, SHA-256 {digest}",
         "keywords": ["synthetic data", "health", "tabular"],
         "isLiveDataset": False,
         **{name: value for name, value in facts.items() if value},
@@ -107,24 +117,34 @@ def croissant(synthetic: Cohort, report: Report, about: About, *, file: str, sha
                 "@id": file,
                 "name": file,
                 "contentUrl": file,
-                "contentSize": f"{size_bytes} B",
-                "encodingFormat": _MEDIA_TYPES["." + file.rsplit(".", 1)[1]],
-                "sha256": sha256,
+                "contentSize": f"{(folder / file).stat().st_size} B",
+                "encodingFormat": _MEDIA_TYPES[Path(file).suffix],
+                "sha256": digests[file],
             }
+            for file in data.values()
         ],
-        "recordSet": [_records(synthetic, file)],
+        "recordSet": [_records(synthetic, table, frame, data[table.name]) for table, frame in synthetic.tables],
     }
 
 
-def _records(synthetic: Cohort, file: str) -> dict[str, Any]:
-    table = synthetic.schema.table
-    rows = "one synthetic patient a row" if table.key is None else f"column {table.key} names the patient"
+def _records(synthetic: Cohort, table: Table, frame: pl.DataFrame, file: str) -> dict[str, Any]:
+    owner, keys = {one.name: one.key for one in synthetic.schema.tables}, {link.column: link.table for link in table.links}
+    if table.parent is not None:
+        rows = f"column {table.on} names the row of {table.parent} that owns it"
+        keys[str(table.on)] = table.parent
+    else:
+        rows = "one synthetic patient a row" if synthetic.linked or table.key is None else f"column {table.key} names the patient"
+    fields = [_field(table.name, column, frame[column.name], file) for column in table.columns]
+    for field in fields:
+        if other := keys.get(field["name"]):
+            field["references"] = {"field": {"@id": f"{_id(other)}/{_id(owner[other] or '')}"}}
     return {
         "@type": "cr:RecordSet",
         "@id": _id(table.name),
         "name": table.name,
-        "description": f"{synthetic.frame.height} rows, {rows}.",
-        "field": [_field(table.name, column, synthetic.frame[column.name], file) for column in table.columns],
+        "description": f"{frame.height} rows, {rows}.",
+        **({"key": {"@id": f"{_id(table.name)}/{_id(table.key)}"}} if synthetic.linked and table.key else {}),
+        "field": fields,
     }
 
 

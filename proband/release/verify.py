@@ -115,9 +115,7 @@ def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
         found = [_mark(folder / name) for name in sorted(present) if name.endswith((*DATA_SUFFIXES, _HEADER))]
         mark = next((one for one in found if one is not None), None)
         alone = all(name.endswith((*DATA_SUFFIXES, _HEADER, *_BESIDE)) for name in present)  # data, and no release that lost its statement
-        status: Status = (
-            "unlabelled" if mark is None or (alone and None in found) else "labelled" if alone and pinned is None else "unsigned"
-        )
+        status: Status = "unlabelled" if mark is None or None in found else "labelled" if alone and pinned is None else "unsigned"
         return Verification(folder, status, mark=mark)
     try:
         signed = _signed(folder / STATEMENT, present[STATEMENT])

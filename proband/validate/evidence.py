@@ -61,7 +61,7 @@ def gather(
     notes |= {
         "sizes": {**{name: len(cohort) for name, cohort in real.items()}, "synthetic": len(made)},
         "split": {name: cohort.fingerprint for name, cohort in real.items()},
-        "columns": len(schema.table.columns),
+        "columns": sum(len(table.columns) for table in schema.tables),
         "schema_hash": schema.hash,
         "seed": seed,
         "subject": {"sha256": made.fingerprint} | ({"file": Path(synthetic).name} if isinstance(synthetic, str | Path) else {}),
