@@ -6,6 +6,7 @@ ranks. Ten rows a cell of the recurrent net and batches of 100 are the DoppelGAN
 """
 
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -76,10 +77,8 @@ def make(stays: pd.DataFrame, events: pd.DataFrame, n: int, seed: int, clock: Cl
         if clock.over:
             raise Enough
 
-    try:
+    with suppress(Enough):
         model.train_numpy(features, kinds, np.column_stack(parts).astype(float), types, progress_callback=progress)
-    except Enough:
-        pass
 
 
 if __name__ == "__main__":

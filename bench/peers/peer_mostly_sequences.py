@@ -1,4 +1,4 @@
-"""The engine of MOSTLY AI in sequential mode: statics by its flat model, then a row for each time of a stay with a column for each variable.
+"""The engine of MOSTLY AI in sequential mode: its flat model for the statics, then a row for each time of a stay, a column a variable.
 
 Times are told as gaps (its TABULAR_DATETIME_RELATIVE). In its favour: one order of columns, which is the easier task, and batches of 8
 stays, the least that its own heuristic gives, since with 32 an hour holds but 440 steps. All else is its default. After each mark it
