@@ -1,9 +1,9 @@
 """PAR of sdv 2.0: a recurrent net that tells the next row of a stay, all columns of it at once, each as a normal with a chance to be empty.
 
 Its loss reads the values of a stay that is shorter than the longest from the padding, so that every stay is as many rows here: those of
-its first times, then empty ones. Numbers are normal scores of their ranks. The loss is a loop over columns and stays whose work grows
-with the square of the stays, one step of the optimiser an epoch: of all stays an hour would hold a handful. It learns from 400 of them
-here, which leaves it its default 128 epochs, and at more than a second a stay is asked for 300.
+its first times, then empty ones. Numbers are normal scores of their ranks. An epoch is one step of the optimiser on all stays, whose
+loss is a loop over columns and stays: of 400 stays it takes 9 s, of 1,600 stays 56 s. It learns from 400 of them, so that an hour holds
+more than its default of 128 epochs, and at more than a second a stay is asked for 300.
 """
 
 import warnings
