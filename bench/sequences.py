@@ -1,14 +1,23 @@
 """Synthetic intensive-care stays under one judge: PhysioNet 2012 set A, irregular charts of 37 variables over 48 hours.
 
     python bench/sequences.py --data DIR [--made FOLDER...] [--n 1200] [--seed 1]
+    python bench/sequences.py --data DIR --peers ENVIRONMENTS --minutes 13 60 --work WORK [--tools mostly ...]
 
 DIR holds Outcomes-a.txt and set-a.parquet. FOLDER holds stays and events (.csv or .parquet) of synthetic patients, under its own name in
-the table. `judge(train, holdout, reference, synthetic, seed)` gives the FIGURES of a cohort in memory.
+the table, and cost.json where it is known. ENVIRONMENTS holds a virtual environment for each peer (see peers/README.md): one after the
+other, each in a process of its own on one core, they learn from the same training stays and are asked after so many minutes of the
+processor. WORK keeps what they made, and what is there already is not made again.
+
+`judge(train, holdout, reference, synthetic, seed)` gives the FIGURES of a cohort in memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,6 +29,7 @@ from proband import seeds
 from proband.cohort import Cohort, Split
 from proband.privacy.membership import neighbourhood, ratio
 from proband.privacy.patients import attacked, gathered
+from proband.records import write
 from proband.schema import Column, Schema, Table
 from proband.schema.grids import find_grid
 from proband.stats import sequences as over_time
@@ -31,8 +41,16 @@ from proband.synthesizers.carried import CarriedForward
 from proband.validate.histories import events, summarised
 
 MINUTES = 2880
+#: Tools that make stays, and the environment that each lives in; ours is asked at the first mark alone.
+TOOLS = {"proband": "", "mostly": "mostly", "par": "sdv", "dgan": "dgan"}
+SCRIPTS = Path(__file__).parent / "peers"
 PAIRS = 1000  # fewer give correlations whose own noise is above .05
 
+COSTS = {
+    "fit_s": "processor seconds of the fit, on one core",
+    "sample_s": "processor seconds of 1,200 stays",
+    "peak_mb": "most memory held up to the sample, MB",
+}
 FIGURES = {
     "events_ks": "events per stay: Kolmogorov-Smirnov distance to the holdout",
     "rate_r2": "R2 of the log event rates by variable",
@@ -237,9 +255,8 @@ def membership(train: Cohort, holdout: Cohort, made: Cohort, seed: int) -> float
     return auc(under.per_patient(ratio(neighbourhood(under))), under.member)
 
 
-def load(path: Path, real: Cohort) -> Cohort:
-    """Synthetic stays and events from a folder, or from that of the file named. What the schema's types cannot hold is missing."""
-    folder = path if path.is_dir() else path.parent
+def load(folder: Path, real: Cohort) -> Cohort:
+    """Synthetic stays and events from a folder. What the schema's types cannot hold is missing."""
     frames = {}
     for table, _ in real.tables:
         file = next((folder / f"{table.name}{end}" for end in (".parquet", ".csv") if (folder / f"{table.name}{end}").exists()), None)
@@ -255,22 +272,54 @@ def load(path: Path, real: Cohort) -> Cohort:
             else pl.col(column.name).cast(column.dtype, strict=False)
             for column in table.columns
         )
-    return Cohort(real.schema, frames["stays"], linked={"events": frames["events"]})
+    return Cohort(real.schema, frames["stays"], linked={"events": frames["events"].sort("RecordID", maintain_order=True)})
+
+
+def made_by(tool: str, train: Cohort, work: Path, environments: Path, minutes: list[float], n: int, seed: int) -> list[Path]:
+    """The folders of a tool's stays, one for each mark, made unless they are there; those that it could not make are left out."""
+    folders = [work / f"{tool}-{mark:g}" for mark in (minutes[:1] if tool == "proband" else minutes)]
+    python = Path(sys.executable) if tool == "proband" else environments / TOOLS[tool] / "bin" / "python"
+    if not all(folder.exists() for folder in folders) and python.exists():
+        if not (work / "train").exists():
+            work.mkdir(parents=True, exist_ok=True)
+            write(train, work / "train", format="csv")
+            train.schema.save(work / "train" / "schema.toml")
+        command = [python, SCRIPTS / f"peer_{tool}_sequences.py", work / "train", "--out", work, "--n", n, "--seed", seed, "--minutes"]
+        missing = [mark for mark, folder in zip(minutes, folders, strict=False) if not folder.exists()]
+        subprocess.run(list(map(str, [*command, *missing])), env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    return [folder for folder in folders if folder.exists()]
+
+
+def costs(folder: Path) -> dict[str, float]:
+    """COSTS of what a folder holds, of 1,200 stays where fewer were made; nothing where they are not told."""
+    if not (folder / "cost.json").exists():
+        return {}
+    told = json.loads((folder / "cost.json").read_text())
+    return {"fit_s": told["fit_s"], "sample_s": told["sample_s"] * 1200 / told["stays"], "peak_mb": told["peak_mb"]}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--made", type=Path, nargs="*", default=[])
+    options.add_argument("--peers", type=Path, metavar="ENVIRONMENTS")
+    options.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
+    options.add_argument("--minutes", type=float, nargs="+", default=[13, 60])
+    options.add_argument("--work", type=Path)
     options.add_argument("--n", type=int, default=1200)
     options.add_argument("--seed", type=int, default=1)
     asked = options.parse_args()
+    if (asked.peers is None) != (asked.work is None):
+        options.error("--peers and --work go together: where the environments are, and where to keep what they make")
     cohort = read(asked.data)
     parts = split(cohort, asked.seed)
+    made = [path if path.is_dir() else path.parent for path in asked.made]
+    for tool in asked.tools if asked.peers else ():
+        made += made_by(tool, parts.train, asked.work / str(asked.seed), asked.peers, sorted(asked.minutes), asked.n, asked.seed)
     sides = {"real v real": parts.reference}
     for name, yardstick in (("resampled", Bootstrap), ("independent", IndependentColumns), ("carried forward", CarriedForward)):
         sides[name] = yardstick().fit(parts.train, seed=asked.seed).sample(asked.n, seed=asked.seed)
-    sides |= {path.stem: load(path, cohort) for path in asked.made}
+    sides |= {folder.name: load(folder, cohort) for folder in made}
     start, found = time.process_time(), {}
     for name, side in sides.items():
         found[name] = judge(*parts, side, asked.seed)
@@ -278,11 +327,15 @@ def main() -> None:
     seconds = time.process_time() - start
     print(f"{len(cohort)} stays, {cohort.linked['events'].height} events: {counts}; seed {asked.seed}; {seconds:.0f} s of CPU\n")
     print("| | " + " | ".join(found) + " |\n|---|" + "---|" * len(found))
+    spent = {folder.name: costs(folder) for folder in made}
+    for cost in COSTS if any(spent.values()) else ():
+        told = (spent.get(name, {}).get(cost) for name in found)
+        print(f"| {cost} | " + " | ".join("" if one is None else f"{one:.0f}" for one in told) + " |")
     for figure in FIGURES:
         print(f"| {figure} | " + " | ".join(f"{one[figure]:.3f}" for one in found.values()) + " |")
     print()
-    for figure, text in FIGURES.items():
-        print(f"{figure}: {text}")
+    for name, text in (COSTS | FIGURES).items():
+        print(f"{name}: {text}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench" / "peers"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
+import pandas as pd
 import sequences as bench
+import stays as peers
 
 from proband.cohort import Cohort
 from proband.synthesizers.baselines import Bootstrap
@@ -45,6 +48,38 @@ def stays(n: int, seed: int) -> Cohort:
     }
     frame, charted = pl.DataFrame(root), events.sort("RecordID", "minute", maintain_order=True)
     return Cohort(bench.schema(frame, charted), frame, linked={"events": charted})
+
+
+def test_rows_of_one_time_and_cells_of_one_length_give_the_same_events_back() -> None:
+    rows = [("a", 5, "HR", 80.0), ("a", 5, "pH", 7.4), ("a", 9, "HR", 81.0), ("a", 9, "HR", 82.0), ("b", 0, "pH", 7.3)]
+    events = pd.DataFrame(rows, columns=["RecordID", "minute", "parameter", "value"])
+    steps = peers.wide(events)
+    assert steps.fillna(0).to_numpy().tolist() == [["a", 5, 80, 7.4], ["a", 9, 81, 0], ["a", 9, 82, 0], ["b", 0, 0, 7.3]]
+    assert peers.long(steps).equals(events)
+    cells, columns = peers.stacked(pd.DataFrame({"RecordID": ["a", "b"]}), steps, 4)
+    assert columns == ["gap", "HR", "pH"] and cells[0, :, 0].tolist()[:3] == [5, 4, 0] and np.isnan(cells[1, 1:]).all()
+    assert peers.unstacked(pd.Series(["a", "b"]), cells, columns).astype({"minute": int}).equals(events)
+
+
+def test_ranks_come_back_as_values_of_the_training_patients() -> None:
+    ranks = peers.Ranks(pd.Series([1.0, 2.0, 2.0, 9.0, np.nan]))
+    assert ranks.told(np.array([1.0, 2.0, 9.0])).tolist() == [0.125, 0.5, 0.875]
+    back = ranks.values(np.array([-0.1, 0.125, 0.5, 0.875, 1.0, np.nan]))
+    assert back[:5].tolist() == [1, 1, 2, 9, 9] and np.isnan(back[5])
+
+
+def test_what_a_peer_made_is_kept_by_the_clock_and_not_made_again(tmp_path: Path) -> None:
+    made = pd.DataFrame({"RecordID": ["s0", "s1"]}), pd.DataFrame({"RecordID": ["s0"]})
+    clock = peers.Clock("peer", tmp_path, [60, 0], seed=1)
+    assert clock.due()
+    clock.write(lambda: made)
+    assert not clock.due() and not clock.over and not (tmp_path / "peer-60").exists()
+    clock.write(lambda: made, early=True)
+    assert clock.over and pd.read_csv(tmp_path / "peer-60" / "stays.csv").equals(made[0])
+    told = bench.costs(tmp_path / "peer-0")
+    assert set(told) == set(bench.COSTS) and 0 <= told["fit_s"] < 60 and bench.costs(tmp_path) == {}
+    (tmp_path / "mostly-0").mkdir()
+    assert bench.made_by("mostly", stays(2, 0), tmp_path, tmp_path, [0, 60], 2, 1) == [tmp_path / "mostly-0"]  # there is no environment
 
 
 @pytest.mark.slow

@@ -40,7 +40,8 @@ def learned(columns: Sequence[Column], figures: np.ndarray, aside: np.ndarray, s
         if not two or min(((levels == level) & known & side).sum() for level in (0, 1) for side in (aside, ~aside)) < FEWEST:
             continue
         others = np.delete(figures, at, axis=1)
-        grow = partial(boosted, kind="classifier", seed=seeds.integer(seed, "sequences", column.name), trees=150, leaves=8, rate=0.05, share=0.2)
+        own = seeds.integer(seed, "sequences", column.name)
+        grow = partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
         trees = grow(others[known & ~aside], levels[known & ~aside])
         if auc(trees(others[known & aside]), levels[known & aside]) >= TOLD:
             found.append(Outcome(column.name, at, grow(others[known], levels[known])))
