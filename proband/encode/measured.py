@@ -75,7 +75,8 @@ class Measured:
                 grid = find_grid(known["value"].unique().sort().to_numpy())
                 decimals[at] = grid.decimals if grid else 6
                 valued[at] = known.height / part.height
-        return Measured(table, (*numbers, *signs, *groups), tuple(rare), values, decimals, valued)
+        columns = (*numbers, *signs, *groups) or (_sign(None),)  # of nothing something must be told, were it that it never comes
+        return Measured(table, columns, tuple(rare), values, decimals, valued)
 
     @cached_property
     def _place(self) -> dict[str, int]:
