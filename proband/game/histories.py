@@ -72,8 +72,13 @@ def draw(
         logits = net.gap_logits(state.hidden, known, net.clock(state.clock), state.gap, tables["now"])
         logits[:, 0] += net.ending[class_of(state.steps)]
         gap = _chosen(logits, rng)
-        after = wait(gap)
-        clock = state.clock + torch.where(state.gap > 0, after.clamp(min=0), after)  # the first alone may lie before the origin
+        clock = state.clock + _waited(wait(gap), state)
+        for _ in range(TRIES):  # a first step beyond the end is drawn anew: what has a first step has it in time
+            late = ((gap > 0) & (clock > latest[who]) & (state.steps == 0)).nonzero()[:, 0]
+            if not len(late):
+                break
+            gap[late] = _chosen(logits[late], rng)
+            clock[late] = state.clock[late] + _waited(wait(gap[late]), state.take(late))
         going = (gap > 0) & (clock <= latest[who])
         if not going.any():
             break
@@ -116,7 +121,7 @@ def _step(
     return tokens
 
 
-TRIES = 8  # for a step at which something is measured
+TRIES = 8  # for a first step in time, for a step at which something is measured
 
 
 def _asked(net: Historian, told: Tensor, own: Tensor, blank: bool, rng: torch.Generator) -> Tensor:
@@ -153,6 +158,11 @@ def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: 
         past.total + net.score[values + net.steps.starts[1:]] * there,
     )
     return State(state.steps + 1, hidden[:, 0], tokens[:, 0], clock, after)
+
+
+def _waited(after: Tensor, state: State) -> Tensor:
+    """Gaps as they count: the first alone may lie before the origin."""
+    return torch.where(state.gap > 0, after.clamp(min=0), after)
 
 
 def _chosen(logits: Tensor, rng: torch.Generator) -> Tensor:
