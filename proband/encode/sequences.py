@@ -62,7 +62,7 @@ class StepEncoder:
                 unit = _MICROSECONDS
             whole = bool(np.all(values % unit == 0)) and time.kind != "number"
         gap = Column(name=_GAP, kind="integer" if whole else "number", grid=None if whole else time.grid)
-        _, owner = StepEncoder(table, _blank(table, ()), unit).clock(frame, owners, origins)
+        owner = owners_of(table, frame, owners)
         measured = Measured.learn(table, frame, patients[owner]) if table.measures else None
         beside = Beside.learn(table, frame, patients[owner], unit) if table.measures else None
         variables = tuple(_since(column, frame, table, unit) for column in _told(table)) if measured is None else measured.columns
@@ -70,11 +70,11 @@ class StepEncoder:
             raise InputError(
                 f"Table {table.name!r} has {len(variables)} columns to tell; {MOST_VARIABLES} can be told together. Keep those that matter."
             )
-        blank = StepEncoder(table, _blank(table, (gap, *variables)), unit, measured)
+        schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), gap, *variables)),))
+        blank = StepEncoder(table, TableEncoder(schema, (), (), {}, (), ""), unit, measured)
         wide, owner, _ = blank.wide(frame, owners, origins)
         names = pl.Series(_OWNER, patients[owner].astype(str), dtype=pl.String)
         endings = pl.DataFrame({_OWNER: pl.Series([str(p) for p in patients], dtype=pl.String)})
-        schema = blank.encoder.schema
         wide = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
         return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit, measured, beside)
 
@@ -116,12 +116,7 @@ class StepEncoder:
 
     def clock(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(rows,) each: the time of every row since its owner's origin, and whose it is."""
-        assert self.table.on is not None
-        places = pl.DataFrame({"key": owners, "__at": np.arange(len(owners))})
-        owner = frame.select(key=self.table.on).join(places, on="key", how="left", maintain_order="left")["__at"]
-        if owner.null_count():
-            raise InputError(f"Table {self.table.name!r}: {owner.null_count()} rows have no parent in {self.table.parent!r}. Delete them.")
-        at = owner.to_numpy()
+        at = owners_of(self.table, frame, owners)
         if not self.table.order:
             return np.zeros(len(at)), at
         return (to_numbers(frame[time_of(self.table).name]) - origins[at]) / self.unit, at
@@ -195,9 +190,13 @@ class StepEncoder:
         return StepEncoder(table, encoder, float(config["unit"]), measured, beside)
 
 
-def _blank(table: Table, columns: tuple[Column, ...]) -> TableEncoder:
-    schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), *columns)),))
-    return TableEncoder(schema, (), (), {}, (), "")
+def owners_of(table: Table, frame: pl.DataFrame, owners: pl.Series) -> np.ndarray:
+    """(rows,) the place among `owners` of what owns each row. InputError where it is not there."""
+    places = pl.DataFrame({"key": owners, "at": np.arange(len(owners))})
+    found = frame.select(key=table.on or "").join(places, on="key", how="left", maintain_order="left")["at"]
+    if found.null_count():
+        raise InputError(f"Table {table.name!r}: {found.null_count()} rows have no parent in {table.parent!r}. Delete them.")
+    return found.to_numpy()
 
 
 def time_of(table: Table) -> Column:

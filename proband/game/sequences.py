@@ -390,11 +390,11 @@ def learn(
     before: Progress | None = None,
     keep: Callable[[Progress], None] | None = None,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
-) -> tuple[Historian, list[tuple[int, float]]]:
+) -> Historian:
     """Minimise minus the log likelihood per step on the histories `own`, by AdamW along a cosine.
 
-    Gives back the averaged network that told the histories `held_out` best, and (batch, its loss there) at every look. `keep` is
-    called at every look; what it got, given as `before`, goes on from there to the same network.
+    Gives back the averaged network that told the histories `held_out` best. `keep` is called at every look; what it got, given as
+    `before`, goes on from there to the same network.
     """
     rng = torch.Generator().manual_seed(seed)
     averaged = copy.deepcopy(net).requires_grad_(False)
@@ -426,7 +426,7 @@ def learn(
                     keep(Progress(step, history, _tensors(net, averaged, best, optimizer) | {"rng": rng.get_state()}))
             if on_step is not None:
                 on_step(step, batches, "learn", {"loss": float(value.detach())} | ({"held out": history[-1][1]} if history else {}))
-    return best, history
+    return best
 
 
 def _worse(history: list[tuple[int, float]], patience: int) -> bool:

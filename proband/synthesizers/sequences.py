@@ -125,12 +125,12 @@ class SequenceGAN:
         root = linked.rooted(cohort)
         frames = {root.schema.table.name: root.frame, **cohort.linked}
         shares = {table.name: math.sqrt(cohort.linked[table.name].height + 1) for table in cohort.schema.children}
+        wider = cohort.schema.model_copy(update={"tables": (root.schema.table, *cohort.schema.children)})
         parts: dict[str, _Part] = {}
         for table in cohort.schema.children:
             minutes = self.minutes * shares[table.name] / sum(shares.values())
-            part, plan = _told(root.schema, frames, cohort.schema, table, aside, minutes, seed, on_step, kept)
-            parts[table.name] = part
-            root = plans.added(root, table, plan) if plans.made(cohort.schema, table, part.steps) else root
+            parts[table.name], plan = _told(wider, frames, table, aside, minutes, seed, on_step, kept)
+            root = root if plan is None else plans.added(root, table, plan)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
         learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None, linked.beyond(cohort))
         if aside.any() and not aside.all():
@@ -233,18 +233,16 @@ class SequenceGAN:
 
 
 def _told(
-    schema: Schema,
+    wider: Schema,
     frames: Mapping[str, pl.DataFrame],
-    declared: Schema,
     table: Table,
     aside: np.ndarray,
     minutes: float,
     seed: int,
     on_step: OnStep | None,
     kept: Unfinished | None,
-) -> tuple[_Part, torch.Tensor]:
-    """What is learned of one linked table from the patients who are not `aside`, by those who are; and the plans of all histories."""
-    wider = declared.model_copy(update={"tables": (schema.table, *declared.children)})
+) -> tuple[_Part, torch.Tensor | None]:
+    """What is learned of one linked table from the patients who are not `aside`, by those who are; and the plans of its histories."""
     about, context, patients = linked.context(wider, frames, table.parent or "")
     owners = frames[table.parent or ""][wider[table.parent or ""].key or ""]
     origins = linked.origins(wider, frames, table)
@@ -265,19 +263,20 @@ def _told(
     common = float(values[np.argmax(held)]) if held.max(initial=0) > 1 else float(np.median(values)) if len(values) else 1.0
     rng = torch.Generator().manual_seed(seeds.integer(seed, "sequences", table.name))
     net = _fresh(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
-    plan = plans.of(net, found, len(owners)) if plans.made(declared, table, steps) else plans.none(len(owners), net)
+    planned = plans.made(wider, table, steps)
+    plan = plans.of(net, found, len(owners)) if planned else plans.none(len(owners), net)
     charts = _charts(_given(encoder, context), plan, found)
     unseen = torch.from_numpy(aside[patients])
     rows = torch.arange(len(owners))
     own, unseen = rows[~unseen], rows[unseen][:MOST_HELD_OUT]
     total = int(charts.length[own].sum())
     batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
-    told, place = f"learn {table.name}", str(declared.tables.index(table))
+    told, place = f"learn {table.name}", str(wider.tables.index(table))
     say: OnStep | None = None if on_step is None else lambda step, of, _, figures: on_step(step, of, told, figures)
     own_seed = seeds.integer(seed, "sequences", "learn", table.name)
     before, keep = (None, None) if kept is None else (kept.read(place), partial(kept.write, place))
     judged = unseen if len(unseen) else own
-    net, _ = learn(net, charts, own, judged, batches=batches, seed=own_seed, before=before, keep=keep, on_step=say)
+    net = learn(net, charts, own, judged, batches=batches, seed=own_seed, before=before, keep=keep, on_step=say)
     part = _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
     some = np.sort(seeds.generator(seed, "sequences", "endings", table.name).permutation(len(owners))[:MOST_MENDED])
     draws = seeds.generator(seed, "sequences", "mended", table.name)
@@ -287,7 +286,7 @@ def _told(
         return torch.from_numpy(np.bincount(found.owner, minlength=len(some)))
 
     mend_endings(net, charts.length - 1, again)
-    return part, plan
+    return part, plan if planned else None
 
 
 def _seconds(steps: StepEncoder, batch: int) -> float:

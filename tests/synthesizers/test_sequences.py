@@ -122,17 +122,20 @@ def test_futures_begin_where_the_past_ends(fitted: SequenceGAN) -> None:
     assert more.filter(pl.col("stay") == "a")["value"].mean() > more.filter(pl.col("stay") == "b")["value"].mean() + 25
 
 
-def test_a_code_that_never_has_a_value_is_left_out() -> None:
+def test_a_code_that_never_has_a_value_is_told_as_there() -> None:
     real = charts(60)
     events = CHART["events"]
     silent = Column(name="note", kind="category", categories=())
     code = events["code"].model_copy(update={"categories": ("pulse", "temp", "note")})
     columns = tuple(code if column.name == "code" else column for column in events.columns)
     wider = events.model_copy(update={"columns": columns, "variables": (*events.variables, silent)})
-    noted = pl.concat([real.linked["events"], pl.DataFrame([("s1", 0, "note", None)], real.linked["events"].schema, orient="row")])
+    notes = pl.DataFrame([(f"s{i}", 0, "note", None) for i in range(60)], real.linked["events"].schema, orient="row")
+    noted = pl.concat([real.linked["events"], notes])
     cohort = Cohort(CHART.model_copy(update={"tables": (CHART.table, wider)}), real.frame, linked={"events": noted})
     made = SequenceGAN(minutes=0.01, select=False).fit(cohort, seed=0).sample(20, seed=1)
-    assert set(made.linked["events"]["code"]) == {"pulse", "temp"}
+    notes = made.linked["events"].filter(pl.col("code") == "note")
+    assert notes.height and notes["value"].null_count() == notes.height
+    assert made.linked["events"].filter(pl.col("code") != "note")["value"].null_count() == 0
 
 
 def test_codes_of_many_levels_come_back_whole() -> None:
@@ -247,13 +250,14 @@ def test_what_cannot_be_learned_is_said() -> None:
         SequenceGAN(minutes=0)
 
 
+def killed(step: int, of: int, what: str, figures: object) -> None:
+    if what == "learn events" and step > of / 4:
+        raise KeyboardInterrupt
+
+
 def test_a_killed_fit_goes_on_to_the_same_model(tmp_path) -> None:
     real, whole = charts(60), SequenceGAN(minutes=0.05, select=False)
     whole.fit(real, seed=0).save(tmp_path / "whole")
-
-    def killed(step: int, of: int, what: str, figures: object) -> None:
-        if what == "learn events" and step > of / 4:
-            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         SequenceGAN(minutes=0.05, select=False).fit(real, seed=0, on_step=killed, unfinished=tmp_path / "unfinished")
@@ -267,10 +271,6 @@ def test_a_killed_fit_goes_on_to_the_same_model(tmp_path) -> None:
 
 
 def test_what_was_kept_for_other_patients_is_passed_over(tmp_path) -> None:
-    def killed(step: int, of: int, what: str, figures: object) -> None:
-        if what == "learn events" and step > of / 4:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         SequenceGAN(minutes=0.02, select=False).fit(charts(60), seed=0, on_step=killed, unfinished=tmp_path / "unfinished")
     steps = []
