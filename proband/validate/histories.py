@@ -165,7 +165,8 @@ def summarised(cohort: Cohort) -> Cohort:
 def flattened(evidence: Evidence) -> Evidence:
     """The evidence with every cohort `summarised`, without the columns that hold nothing, or one thing only, in the training patients.
 
-    Of more than 300 such columns those of the variables measured oftenest are kept. Evidence without linked tables stays as it is.
+    Of more than 300 such columns those of the variables that most training patients have are kept, all columns of a variable together.
+    Evidence without linked tables stays as it is.
     """
     schema = evidence.train.schema
     if not schema.children:
@@ -173,7 +174,11 @@ def flattened(evidence: Evidence) -> Evidence:
     parts = [summarised(one) for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)]
     flat, own = parts[0], len(schema.table.columns)
     told = [column.name for column in flat.schema.table.columns[own:] if flat.frame[column.name].n_unique() > 1]
-    told = sorted(told, key=lambda name: flat.frame[name].null_count())[:_MOST_COLUMNS]
+    if len(told) > _MOST_COLUMNS:
+        variable = {name: name.rpartition(" ")[0] for name in told}
+        patients = {one: int((flat.frame[f"{one} count"] > 0).sum()) for one in variable.values()}
+        told.sort(key=lambda name: -patients[variable[name]])
+        told = [name for name in told[:_MOST_COLUMNS] if variable[name] != variable[told[_MOST_COLUMNS]]]
     kept = [column.name for column in flat.schema.table.columns if column.name in told or column.name in schema.table]
     table = flat.schema.table.model_copy(update={"columns": tuple(flat.schema.table[name] for name in kept)})
     fewer = flat.schema.model_copy(update={"tables": (table,)})

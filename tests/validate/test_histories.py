@@ -9,6 +9,7 @@ import pytest
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema import Column, Schema, Table
+from proband.stats.sequences import SUMMARIES
 from proband.validate.findings import Evidence
 from proband.validate.histories import events, flattened, history_table, summarised
 from tests.ward import ward
@@ -101,6 +102,32 @@ def test_flattened_evidence_has_the_columns_that_tell_something_in_the_training_
     assert names[:3] == ["stay", "age", "died"] and "creatinine slope" in names and len(names) == 3 + 4 * 7
     assert flat.train.frame["pulse count"].to_list() == events(train).counts[:, 0].tolist()
     assert not np.isnan(flat.train.frame["creatinine mean"].drop_nulls().to_numpy()).any()
+
+
+def test_of_many_variables_those_that_most_patients_have_are_kept_with_all_their_figures() -> None:
+    """Fifty codes have 350 figures. Two patients have all fifty, the third has the last 42: their 294 figures are kept."""
+    codes = tuple(f"code {at}" for at in range(50))
+    labs = Table(
+        name="labs",
+        parent="patients",
+        on="id",
+        order=("day",),
+        measures=("code", "value"),
+        columns=(
+            Column(name="id", kind="identifier"),
+            Column(name="day", kind="integer"),
+            Column(name="code", kind="category", categories=codes),
+            Column(name="value", kind="number"),
+        ),
+    )
+    rows = [(who, day, code, float(by * day)) for who, by, many in (("a", 1, 3), ("b", 2, 2)) for code in codes for day in range(1, many + 1)]
+    rows += [("c", day, code, 9.0 - day) for code in codes[8:] for day in (2, 3)]
+    frame = pl.DataFrame(rows, schema=["id", "day", "code", "value"], orient="row")
+    people = pl.DataFrame({"id": ["a", "b", "c"], "age": [50, 60, 70]})
+    train = Cohort(Schema(tables=(PATIENTS, labs)), people, linked={"labs": frame})
+    flat = flattened(Evidence(train, train, train, train)).synthetic.frame
+    assert flat.columns[2:] == [f"{code} {what}" for code in codes[8:] for what in SUMMARIES]
+    assert flat["code 49 slope"].to_list() == [1, 2, -1]
 
 
 def test_a_cohort_of_one_table_has_no_history() -> None:
