@@ -51,7 +51,7 @@ def read_meds(folder: str | Path, schema: Schema | None = None) -> Cohort:
         found = Schema.guess(frames).accept()
         events = measured(found["events"], frames["events"], _CODE, _VALUE)
         schema = found.model_copy(update={"tables": (found.table, events.model_copy(update={"order": (_TIME,)}))})
-    return gathered(frames, schema, one_mark(folder, {path.name: marks.find_mark(path) for path in files}))
+    return gathered(frames, schema, one_mark(folder, {path.relative_to(folder).as_posix(): marks.find_mark(path) for path in files}))
 
 
 def write_meds(cohort: Cohort, folder: str | Path) -> None:

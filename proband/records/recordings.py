@@ -69,7 +69,7 @@ def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     if alone := sorted(set(found) - set(stems)):
         raise InputError(f"Folder '{folder}': no row of the table names record {alone[0]!r}{_more(alone)}. Add it, or take it out.")
     told = {name: read_wfdb(found[name]) for name in stems}
-    mark = one_mark(folder, label | {name: mark for name, (_, mark) in told.items()})
+    mark = one_mark(folder, label | {f"{name}.hea": mark for name, (_, mark) in told.items()})
     return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: signals for name, (signals, _) in told.items()})})
 
 
@@ -103,7 +103,7 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
 
 
 def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
-    """The folder's one table as its file spells it, its schema, and its mark by name; nothing where there is none."""
+    """The folder's one table as its file spells it, its schema, and its mark by file name; nothing where there is none."""
     if not any(path.name.lower().endswith(single.SUFFIXES) for path in folder.iterdir()):
         return None, schema, {}
     path = table_of(folder)
@@ -115,7 +115,7 @@ def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Sc
 
         schema = accepted(frame)
         schema = schema.model_copy(update={"tables": (schema.table.model_copy(update={"name": name}),)})
-    return frame, schema, {name: marks.find_mark(path)}
+    return frame, schema, {path.name: marks.find_mark(path)}
 
 
 def _named(table: Table, where: str) -> str:

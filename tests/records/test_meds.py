@@ -10,6 +10,7 @@ import pytest
 
 from proband.errors import InputError
 from proband.records import read_meds, write_meds
+from proband.records.mark import to_text
 from proband.synthesizers.baselines import Bootstrap
 from tests.linked import MARK, cohort
 
@@ -125,4 +126,12 @@ def test_a_shard_without_codes_is_refused(tmp_path: Path) -> None:
         read_meds(folder)
     next(iter(folder.rglob("*.parquet"))).write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read"):
+        read_meds(folder)
+
+
+def test_shards_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    """In the usual layout every folder of shards begins with a 0.parquet: one that says synthetic speaks for itself alone."""
+    folder = meds(tmp_path / "in")
+    pl.read_parquet(folder / "data/train/0.parquet").write_parquet(folder / "data/train/0.parquet", metadata=to_text(MARK))
+    with pytest.raises(InputError, match=r"'data/train/0\.parquet' is labelled as synthetic and 'data/held_out/0\.parquet' is not"):
         read_meds(folder)

@@ -9,16 +9,7 @@ import pytest
 
 from proband import Cohort, Column, InputError, Schema, Signals, Table, read, write, write_wfdb
 from proband.cohort import Mark
-
-SCHEMA = Schema(
-    tables=(
-        Table(
-            name="hearts",
-            key="id",
-            columns=(Column(name="id", kind="identifier"), Column(name="beat", kind="category", categories=("broad", "normal"))),
-        ),
-    )
-)
+from tests.hearts import SCHEMA
 
 
 def hearts(mark: Mark | None = None) -> Cohort:
@@ -69,6 +60,15 @@ def test_what_does_not_fit_together_is_said(tmp_path: Path, change, message: str
     write(hearts(), tmp_path / "in", format="csv")
     change(tmp_path / "in")
     with pytest.raises(InputError, match=message):
+        read(tmp_path / "in", SCHEMA)
+
+
+def test_a_table_and_a_record_of_one_name_are_told_apart(tmp_path: Path):
+    write(hearts(Mark("waves", "1", 3, "hash")), tmp_path / "in", format="csv")
+    (tmp_path / "in" / "a.csv").write_text("id,beat\na,normal\nb,broad\nc,broad\n")  # unlabelled, called as the record a
+    for old in ("hearts.csv", "hearts.csv.synthetic.json"):
+        (tmp_path / "in" / old).unlink()
+    with pytest.raises(InputError, match=r"'a\.hea' is labelled as synthetic and 'a\.csv' is not"):
         read(tmp_path / "in", SCHEMA)
 
 
