@@ -21,7 +21,8 @@ _CHUNK_BYTES = 16_000_000
 _CELLS_AT_ONCE = 25_000_000
 _INTEGER = r"^-?(?:0|[1-9]\d{0,17})$"
 _NUMBER = r"^-?(?:0|[1-9]\d*)?\.?\d+(?:[eE][-+]?\d+)?$"
-_LEADING_ZERO = r"^-?0\d"
+#: A leading zero, or more digits than a float is sure to keep.
+_CODE = r"^-?(?:0\d|\d{16,}$)"
 
 
 def read_csv(path: Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
@@ -46,15 +47,15 @@ def read_csv(path: Path, *, as_text: Collection[str] = ()) -> pl.DataFrame:
 def narrowed(raw: pl.Series) -> pl.Series:
     """Text as Int64 or Float64 when every cell is plainly such a number and nothing of its spelling matters.
 
-    Leading zeros, plus signs, "inf", thousands separators, and one number spelled in two ways ("250.0" and "250.00",
-    as in codes of diseases) keep a column text.
+    Leading zeros, plus signs, "inf", thousands separators, whole numbers too long for either type, and one number spelled in
+    two ways ("250.0" and "250.00", as in codes of diseases) keep a column text.
     """
     present = raw.drop_nulls()
     if present.is_empty() or not _all(present.head(200), _NUMBER):
         return raw
     if _all(present, _INTEGER):
         return raw.cast(pl.Int64)
-    if not _all(present, _NUMBER) or present.str.contains(_LEADING_ZERO).any():
+    if not _all(present, _NUMBER) or present.str.contains(_CODE).any():
         return raw
     numbers = raw.cast(pl.Float64)
     if numbers.is_infinite().any() or numbers.drop_nulls().n_unique() != present.n_unique():

@@ -132,6 +132,17 @@ def test_leading_zeros_and_codes_stay_text(tmp_path: Path) -> None:
     assert frame.to_dict(as_series=False) == {"code": ["007", "010"], "icd": ["250.0", "250.00"], "count": [1, 2], "value": [1.5, 2.0]}
 
 
+def test_long_numbers_keep_every_digit(tmp_path: Path) -> None:
+    """Of two patients the longer number is beyond Int64's sure 18 digits; a float would keep the first 15."""
+    (tmp_path / "p.csv").write_text("patient_id,count,value\n1234567890123456789,123456789012345678,1.5\n17,2,1234567890123456\n")
+    frame = read_frame(tmp_path / "p.csv")
+    assert frame.rows() == [("1234567890123456789", 123456789012345678, "1.5"), ("17", 2, "1234567890123456")]
+    columns = (Column(name="patient_id", kind="identifier"), Column(name="count", kind="integer"), Column(name="value", kind="number"))
+    schema = Schema(tables=(Table(name="t", key="patient_id", columns=columns),))
+    write(read(tmp_path / "p.csv", schema), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "p.csv").read_text()
+
+
 def test_a_code_beyond_any_sample_keeps_its_zeros(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("code\n" + "10\n" * 20_000 + "007\n")
     assert read_frame(tmp_path / "p.csv")["code"][-1] == "007"
