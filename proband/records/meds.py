@@ -57,8 +57,9 @@ def read_meds(folder: str | Path, schema: Schema | None = None) -> Cohort:
 def write_meds(cohort: Cohort, folder: str | Path) -> None:
     """Write a cohort of patients and one table of measured events as a new MEDS folder; the inverse of `read_meds`.
 
-    MEDS numbers its subjects: identifiers that are no whole numbers are numbered from 1. A synthetic cohort is labelled in the shard
-    and in metadata/dataset.json. The same cohort gives the same bytes. InputError when the cohort has another shape, or `folder` exists.
+    MEDS numbers its subjects: where an identifier is no whole number, or two are the same one ("1", "01"), all are numbered from 1. A yes
+    is a bare code, unless the column also holds a no. A synthetic cohort is labelled in the shard and in metadata/dataset.json. The same
+    cohort gives the same bytes. InputError when the cohort has another shape, or `folder` exists.
     """
     from proband import __version__
 
@@ -120,14 +121,15 @@ def _events(cohort: Cohort) -> pl.DataFrame:
         told = pl.DataFrame({_KEY: cohort.frame[first.key], _VALUE: written}).drop_nulls()
         if written.dtype.is_numeric() and column.name != first.key:
             parts.append(told.with_columns(pl.lit(column.name).alias(_CODE)))
-        elif written.dtype == pl.Boolean:
-            parts.append(told.filter(_VALUE).select(_KEY, pl.lit(column.name).alias(_CODE)))
+        elif written.dtype == pl.Boolean and told[_VALUE].all():
+            parts.append(told.select(_KEY, pl.lit(column.name).alias(_CODE)))
         elif column.name != first.key:
             parts.append(told.select(_KEY, (pl.lit(f"{column.name}//") + pl.col(_VALUE).cast(pl.String)).alias(_CODE)))
     parts = [part.with_columns(pl.col(_KEY).cast(pl.String), pl.col(_CODE).cast(pl.String)) for part in parts]
     rows = pl.concat(parts, how="diagonal_relaxed")
     numbers = cohort.patients.cast(pl.Int64, strict=False)
-    numbers = pl.int_range(1, len(numbers) + 1, eager=True) if numbers.null_count() else numbers
+    if numbers.null_count() or numbers.n_unique() < len(numbers):
+        numbers = pl.int_range(1, len(numbers) + 1, eager=True)
     rows = rows.with_columns(pl.col(_KEY).replace_strict(cohort.patients, numbers, return_dtype=pl.Int64))
     rows = rows.with_columns(pl.col(_TIME).cast(pl.Datetime("us")), pl.col(_VALUE).cast(pl.Float32))
     rows = rows.select(_KEY, _TIME, _CODE, _VALUE, pl.exclude(_KEY, _TIME, _CODE, _VALUE))

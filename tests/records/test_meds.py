@@ -8,9 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.records import read_meds, write_meds
 from proband.records.mark import to_text
+from proband.schema import Column, Schema, Table
 from proband.synthesizers.baselines import Bootstrap
 from tests.linked import MARK, cohort
 
@@ -135,3 +137,38 @@ def test_shards_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
     pl.read_parquet(folder / "data/train/0.parquet").write_parquet(folder / "data/train/0.parquet", metadata=to_text(MARK))
     with pytest.raises(InputError, match=r"'data/train/0\.parquet' is labelled as synthetic and 'data/held_out/0\.parquet' is not"):
         read_meds(folder)
+
+
+def patients(frame: pl.DataFrame) -> Cohort:
+    """With a measured lab for each."""
+    labs = frame.select("id", time=pl.lit(day(1)), code=pl.lit("K"), value=pl.lit(4.0))
+    labs_table = Table(
+        name="labs",
+        parent="patients",
+        on="id",
+        order=("time",),
+        measures=("code", "value"),
+        columns=(
+            Column(name="id", kind="identifier"),
+            Column(name="time", kind="datetime"),
+            Column(name="code", kind="category", categories=("K",)),
+            Column(name="value", kind="number"),
+        ),
+    )
+    columns = (Column(name="id", kind="identifier"), Column(name="DIABETES", kind="boolean", stored="Boolean"))
+    return Cohort(Schema(tables=(Table(name="patients", key="id", columns=columns), labs_table)), frame, None, {"labs": labs})
+
+
+def test_patients_of_one_number_stay_apart(tmp_path: Path) -> None:
+    write_meds(patients(pl.DataFrame({"id": ["01", "1", "7"], "DIABETES": [True, True, None]})), tmp_path / "out")
+    rows = pl.read_parquet(tmp_path / "out" / "data" / "all" / "0.parquet").select("subject_id", "code").rows()
+    assert rows == [(1, "DIABETES"), (1, "K"), (2, "DIABETES"), (2, "K"), (3, "K")]
+
+
+def test_a_no_is_not_lost(tmp_path: Path) -> None:
+    made = patients(pl.DataFrame({"id": [f"{at}" for at in range(1, 61)], "DIABETES": [True, False, None] * 20}))
+    write_meds(made, tmp_path / "out")
+    rows = pl.read_parquet(tmp_path / "out" / "data" / "all" / "0.parquet").filter(pl.col("time").is_null())
+    assert rows.select("subject_id", "code").rows()[:3] == [(1, "DIABETES//true"), (2, "DIABETES//false"), (4, "DIABETES//true")]
+    again = read_meds(tmp_path / "out")
+    assert again.frame.sort(pl.col("subject_id").cast(pl.Int64))["DIABETES"].to_list() == made.frame["DIABETES"].to_list()
