@@ -274,6 +274,9 @@ def _usefulness(held: Recordings, schema: Schema, target: str | None, seed: int)
         return Finding("useful", name, title, None, "Not asked: no target was named.")
     truth = {side: _classes(held.frames[side], schema, target, held.frames["real"]) for side in ("train", "unseen", "synthetic")}
     rows = {side: np.flatnonzero(one >= 0) for side, one in truth.items()}
+    if few := [side for side, one in rows.items() if len(one) < FEWEST]:
+        why = f"Of the {' and the '.join(few)} records fewer than {FEWEST} have a '{target}': too few to learn from, or to ask about."
+        return Finding("useful", name, title, None, why)
     generator = seeds.generator(seed, name)
     n = min(len(rows["train"]), len(rows["synthetic"]), _RECORDS)
     seen = {side: stats.kernels(held.values[side], _CLASSIFIER_KERNELS) for side in truth}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from proband import Cohort, Evidence, Finding, InputError
@@ -116,6 +117,14 @@ def test_records_of_the_wrong_class_teach_nothing():
     assert found["spectrum_distance"].passed is False  # by group, though all together have the right spectrum
     groups = {one["name"]: one["distance"] for one in found["spectrum_distance"].detail["groups"]}
     assert groups["all"] < 0.3 < groups["beat = broad"]
+
+
+def test_records_without_a_class_teach_nothing_that_could_be_told():
+    """Without one class on the synthetic side a classifier is right about nobody, and so would one be without one among real ones."""
+    blank = replace(FRESH, frame=FRESH.frame.with_columns(beat=pl.lit(None, FRESH.frame.schema["beat"])))
+    found = _usefulness(Recordings.of(evidence(blank)), SCHEMA, "beat", 0)
+    assert found.value is None and "Of the synthetic records fewer than 20 have a 'beat'" in found.why
+    assert found.judged(LIMITS[found.name]).passed is None
 
 
 def test_signals_of_another_form_are_refused():
