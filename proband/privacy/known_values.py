@@ -10,37 +10,39 @@ from proband.stats.sequences import Events
 #: Measurements the attacker knows of a patient, and how often others are drawn: the mean score of the draws is the patient's.
 KNOWN, DRAWS = 3, 5
 
-#: Patients attacked at most: of more, so many at random. Each is compared with everybody.
+#: Patients attacked at most: of more, so many at random, half of them members unless a side has fewer. Each is compared with everybody.
 _ATTACKED = 4_000
 
 
-def known_values(real: Events, synthetic: Events, *, seed: int) -> np.ndarray:
+def known_values(real: Events, synthetic: Events, member: np.ndarray, *, seed: int) -> np.ndarray:
     """(patients,) a score for each real patient, a higher one says "member"; NaN where fewer than three measurements are known, and beyond
-    the 4,000 patients who are attacked.
+    the 4,000 patients who are attacked: members and others alike, all of a side with fewer than 2,000.
+
+    member  (patients,) whether the synthesizer learned from the patient
 
     Three measurements (what, how much; not when) are drawn at random from the patient's own. The score is the log share of synthetic
     patients whose history holds all three, minus that of the other real patients.
     """
     from scipy.sparse import csr_array
 
-    sides = [_tokens(one) for one in (real, synthetic)]
-    _, token = np.unique(np.concatenate([one for one, _ in sides]), axis=0, return_inverse=True)
-    token = token.ravel()
-    size, cut = int(token.max(initial=-1)) + 1, len(sides[0][0])
+    held, size = _tokens(real, synthetic)
     holds = [
-        csr_array((np.ones(len(own), np.float32), (own, owner)), shape=(size, one.patients))
-        for own, (_, owner), one in zip((token[:cut], token[cut:]), sides, (real, synthetic), strict=True)
+        csr_array((np.ones(len(token), np.float32), (token, owner)), shape=(size, one.patients))
+        for (owner, token), one in zip(held, (real, synthetic), strict=True)
     ]
-    mine, owner = token[:cut], sides[0][1]
+    owner, mine = held[0]
     each = np.bincount(owner, minlength=real.patients)
     draw = seeds.generator(seed, "privacy", "known values")
-    attacked = np.flatnonzero(each >= KNOWN)
-    if len(attacked) > _ATTACKED:
-        attacked = np.sort(draw.choice(attacked, _ATTACKED, replace=False))
+    sides = [np.flatnonzero((each >= KNOWN) & side) for side in (member, ~member)]
+    most = [max(_ATTACKED // 2, _ATTACKED - len(other)) for other in sides[::-1]]
+    chosen = [side if len(side) <= many else draw.choice(side, many, replace=False) for side, many in zip(sides, most, strict=True)]
+    attacked = np.sort(np.concatenate(chosen))
     scores = np.full(real.patients, np.nan)
     if not len(attacked):
         return scores
     total = np.zeros(len(attacked))
+    theirs = np.isin(owner, attacked)
+    owner, mine = owner[theirs], mine[theirs]
     for _ in range(DRAWS):
         order = np.lexsort((draw.random(len(owner)), owner))
         starts = np.searchsorted(owner[order], attacked)
@@ -51,11 +53,18 @@ def known_values(real: Events, synthetic: Events, *, seed: int) -> np.ndarray:
     return scores
 
 
-def _tokens(events: Events) -> tuple[np.ndarray, np.ndarray]:
-    """The different (variable, value) of each patient, (tokens, 2), and whose they are, by patient."""
-    known = ~np.isnan(events.value)
-    rows = np.unique(np.column_stack([events.patient[known], events.variable[known], events.value[known]]), axis=0)
-    return rows[:, 1:], rows[:, 0].astype(np.int64)
+def _tokens(*sides: Events) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+    """For each side the patients, in order, and the different (variable, value) of each as numbers; and how many numbers there are.
+
+    Whole numbers all the way: to sort them takes a tenth of the time that rows take.
+    """
+    known = [~np.isnan(one.value) for one in sides]
+    values, place = np.unique(np.concatenate([one.value[mine] for one, mine in zip(sides, known, strict=True)]), return_inverse=True)
+    variable = np.concatenate([one.variable[mine] for one, mine in zip(sides, known, strict=True)])
+    used, token = np.unique(variable * len(values) + place, return_inverse=True)
+    parts = np.split(token, np.cumsum([int(mine.sum()) for mine in known])[:-1])
+    size = max(len(used), 1)
+    return [divmod(np.unique(one.patient[mine] * size + part), size) for one, mine, part in zip(sides, known, parts, strict=True)], size
 
 
 def _all_of(holds: object, three: np.ndarray) -> np.ndarray:

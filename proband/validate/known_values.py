@@ -32,14 +32,15 @@ def known_values_attack(evidence: Evidence, *, seed: int, table: str | None = No
         events(one, name) for one in (evidence.train, evidence.holdout, evidence.reference, evidence.synthetic)
     )
     real = joined(train, joined(holdout, reference))
-    scores, member = known_values(real, made, seed=seed), np.arange(real.patients) < train.patients
+    member = np.arange(real.patients) < train.patients
+    scores = known_values(real, made, member, seed=seed)
     titles = (
         f"Success of an attacker who knows {KNOWN} measurements of a patient",
         f"Training patients recognised by {KNOWN} measurements while one stranger in a hundred is accused",
     )
     told = ~np.isnan(scores)
     sides = scores[told & member], scores[told & ~member]
-    detail = sizes(told & member) | sizes(member)
+    detail = sizes(member[told])
     if min(map(len, sides)) < 10:
         why = f"Fewer than ten patients have {KNOWN} different measurements."
         return [Finding("private", one, title, None, why) for one, title in zip(NAMES, titles, strict=True)]

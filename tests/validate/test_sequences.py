@@ -190,6 +190,14 @@ def test_forecasts_learned_from_values_that_follow_from_nothing_are_worse() -> N
     assert {row["name"] for row in fresh.detail["forecasts"]} >= {"pulse", "systolic", "diastolic"}
 
 
+def test_how_many_patients_were_attacked_is_told() -> None:
+    """Of 300 training patients a hundred have no event, and so no three measurements."""
+    named = pl.col("stay").str.split("-").list.last().cast(pl.Int64)
+    fewer = with_events(TRAIN, lambda rows: rows.filter(named >= 100))
+    for one in known_values_attack(Evidence(fewer, HOLDOUT, REFERENCE, ward(300, 4)), seed=1):
+        assert one.detail == {"patients_train": 200, "patients_holdout": 300}
+
+
 def test_copied_patients_are_seen_by_three_of_their_values_and_by_the_attacks_on_whole_histories() -> None:
     copies, strangers = evidence(resampled(TRAIN, 300, 5)), evidence(ward(300, 4))
     (pairs, sure), (chance, unsure) = (known_values_attack(one, seed=1) for one in (copies, strangers))
