@@ -43,6 +43,8 @@ class Signals:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.ascontiguousarray(self.values, np.float32))
+        object.__setattr__(self, "rate_hz", float(self.rate_hz))  # plain numbers: headers and fingerprints spell them out
+        object.__setattr__(self, "gains", None if self.gains is None else tuple(map(float, self.gains)))
         if self.values.ndim != 3 or not all(self.values.shape[1:]):
             raise InputError(f"values: shape {self.values.shape}, expected (records, channels, samples), with a channel and a sample.")
         channels = self.values.shape[1]
@@ -70,7 +72,7 @@ class Signals:
         if len(shapes) != 1:
             found = ", ".join(str(shape) for shape in sorted(shapes, key=str)[:3]) or "no record at all"
             raise InputError(f"Records must have one shape (channels, samples), and there are {found}. Cut them to one length (`cut`).")
-        return Signals(np.stack(records), tuple(names), tuple(units), float(rate_hz))
+        return Signals(np.stack(records), tuple(names), tuple(units), rate_hz)
 
     def __len__(self) -> int:
         """The number of records."""

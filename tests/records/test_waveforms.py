@@ -40,6 +40,16 @@ def test_the_fingerprint_sees_one_sample():
 
 
 @pytest.mark.parametrize(
+    ("rate", "gains"), [(2, (200, 1)), (np.float64(2), (np.float32(200), np.float32(1))), (np.float32(2), np.array([200.0, 1.0]))]
+)
+def test_any_spelling_of_rate_and_gains_is_one_cohort(tmp_path: Path, rate, gains):
+    signals = replace(ramp(), rate_hz=rate, gains=gains)
+    assert signals.content() == ramp().content()
+    (header, *_) = write_wfdb(signals, tmp_path / "out")
+    assert header.read_text().startswith("record_1 2 2.0 6\n") and read_wfdb(header)[0].gains == (200.0, 1.0)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"values": np.zeros((3, 4))}, r"shape \(3, 4\)"),
