@@ -19,8 +19,9 @@ from proband.validate.findings import Evidence
 #: Columns that stand for the signals of a record where a table is judged, over all channels.
 _COLUMNS = 120
 
-#: A level of a discrete column whose records are compared on their own: so many on every side, and so many levels.
-FEWEST, _LEVELS = 20, 12
+#: A level of a discrete column whose records are compared on their own: so many on every side, of so many patients (the mean record of
+#: fewer could be one patient's own), and so many levels.
+FEWEST, FEWEST_PATIENTS, _LEVELS = 20, 10, 12
 
 PARTS = ("train", "holdout", "reference", "synthetic")
 
@@ -39,7 +40,8 @@ class Recordings:
 
     values    (records, channels, samples) float32
     patients  whose each record is
-    groups    name -> by part, which records belong to it (records,) bool: all of them, and the levels of discrete columns that are common
+    groups    name -> by part, which records belong to it (records,) bool: all of them, and the levels of discrete columns that many
+              records of ten patients or more have on every side
     """
 
     like: Signals
@@ -69,7 +71,7 @@ class Recordings:
             codes = [owners[part] for part in parts]
             starts = np.cumsum([0, *(int(one.max(initial=-1)) + 1 for one in codes)])
             patients[side] = Patients(np.concatenate([one + start for one, start in zip(codes, starts, strict=False)]))
-        return Recordings(held["train"], scale, values, patients, whole, _groups(table.columns, whole))
+        return Recordings(held["train"], scale, values, patients, whole, _groups(table.columns, whole, patients))
 
     @property
     def matched(self) -> int:
@@ -97,15 +99,18 @@ def _owners(cohort: Cohort) -> np.ndarray:
     return np.unique(cohort.frame[key].to_numpy(), return_inverse=True)[1] if key else np.arange(cohort.frame.height)
 
 
-def _groups(columns: tuple[Column, ...], frames: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, np.ndarray]]:
+def _groups(
+    columns: tuple[Column, ...], frames: Mapping[str, pl.DataFrame], patients: Mapping[str, Patients]
+) -> dict[str, dict[str, np.ndarray]]:
     found = {"all": {side: np.ones(frame.height, bool) for side, frame in frames.items()}}
     for column in columns:
         if column.discrete:
             words = {side: frame[column.name].cast(pl.String) for side, frame in frames.items()}
-            levels = words["real"].drop_nulls().value_counts(sort=True)
+            levels = words["real"].drop_nulls().value_counts(sort=True, name="(n)")
             for level in levels[column.name].to_list()[:_LEVELS]:
                 rows = {side: (one == level).fill_null(False).to_numpy() for side, one in words.items()}
-                if min(int(one.sum()) for one in rows.values()) >= FEWEST:
+                who = [len(np.unique(patients[side].code[one])) for side, one in rows.items()]
+                if min(int(one.sum()) for one in rows.values()) >= FEWEST and min(who) >= FEWEST_PATIENTS:
                     found[f"{column.name} = {level}"] = rows
     return found
 

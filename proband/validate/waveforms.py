@@ -14,7 +14,7 @@ from proband.stats import waveforms as stats
 from proband.stats.discrimination import auc
 from proband.stats.resampling import Patients, bootstrap, percentiles
 from proband.validate.findings import Evidence, Finding
-from proband.validate.recordings import FEWEST, Recordings
+from proband.validate.recordings import FEWEST, FEWEST_PATIENTS, Recordings
 from proband.validate.trials import FLOORS, REPEATS, Trials
 from proband.validate.whose_record import whose_record
 
@@ -36,7 +36,7 @@ Step = Callable[[int, int, str, Mapping[str, float]], None]
 
 
 def waveforms(evidence: Evidence, *, seed: int, on_step: Step | None = None) -> list[Finding]:
-    """Five findings of faithfulness, of two channels or more six, one of use and two of privacy; not judged yet.
+    """Four findings of faithfulness, of two channels or more five, one of use and two of privacy; not judged yet.
 
     Synthetic records against those of unseen patients, beside real against real of the same number. The floor gives every sample of a
     training record to another record: right values at every time, and nothing that holds a record together.
@@ -183,9 +183,10 @@ def _step(held: Recordings) -> float:
 def _strips(held: Recordings) -> list[dict[str, Any]]:
     """What the report draws, in physical units: of each common group the mean real record, and a few synthetic ones.
 
-    A real patient's own record is never shown.
+    A real patient's own record is never shown: a mean is of ten patients at least.
     """
-    groups = [name for name in held.groups if name != "all"] or ["all"]
+    everybody = ["all"] if held.patients["unseen"].count >= FEWEST_PATIENTS else []
+    groups = [name for name in held.groups if name != "all"] or everybody
     width = min(held.like.values.shape[2], _SHOWN_SAMPLES)
     shown = []
     for name in groups[:_SHOWN]:

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from proband import Cohort, Evidence, Finding, InputError
+from proband import Cohort, Column, Evidence, Finding, InputError, Schema
 from proband.stats import waveforms as stats
 from proband.validate import strips, waveforms
 from proband.validate.limits import LIMITS
 from proband.validate.recordings import Recordings, with_figures
-from proband.validate.waveforms import _detection, _likeness, _usefulness
+from proband.validate.waveforms import _detection, _likeness, _strips, _usefulness
 from proband.validate.whose_record import whose_record
 from tests.hearts import SCHEMA, hearts
 
@@ -138,6 +138,25 @@ def test_signals_of_another_form_are_refused():
             Recordings.of(evidence(replace(FRESH, media={"signals": replace(cohort, **change)})))  # type: ignore[type-var]
     with pytest.raises(InputError, match="those of synthetic have none"):
         Recordings.of(evidence(replace(FRESH, media={})))
+
+
+def test_the_mean_record_of_few_patients_is_not_shown():
+    """Twenty-five unseen beats are paced, of ten patients or of nine. Called `count`, the column is read all the same."""
+
+    def paced(part: Cohort, patients: int) -> Cohort:
+        at = np.arange(part.frame.height)
+        kind, owner = np.where((at < 25) & (patients > 0), "paced", "own"), np.where(at < 25, at % max(patients, 1), at)
+        names = pl.Series([f"{part.frame['id'][0]} {one}" for one in owner])
+        column = Column(name="count", kind="category", categories=("own", "paced"))
+        table = SCHEMA.table.model_copy(update={"columns": (*SCHEMA.table.columns, column)})
+        return replace(part, schema=Schema(tables=(table,)), frame=part.frame.with_columns(id=names, count=pl.Series(kind)))
+
+    for patients in (10, 9):
+        held = Recordings.of(Evidence(paced(TRAIN, 25), paced(HOLDOUT, patients), paced(REFERENCE, 0), paced(FRESH, 25)))
+        shown = {one["name"] for one in told(_likeness(held, 0))["spectrum_distance"].detail["strips"]}
+        assert ("count = paced" in shown) == (patients == 10)
+        few = Recordings.of(Evidence(TRAIN, HOLDOUT.take(HOLDOUT.patients[:patients]), REFERENCE.take([]), FRESH))
+        assert [one["name"] for one in _strips(few)] == ["all"] * (patients == 10)
 
 
 def test_tables_are_judged_with_the_figures_of_their_records():
