@@ -124,6 +124,8 @@ def _sections(cohort: Cohort, one: Cohort, table: Table) -> list[Section]:
     known = frame.filter(pl.col(time.name).is_not_null()).sort(time.name, maintain_order=True)
     untimed = frame.height - known.height
     notes = [f"{untimed:,} without a time" if untimed else ""]
+    if known.is_empty():
+        return [Section(rows, lines=_lines(frame, table), note=notes[0])]
     bands = _bands(cohort, table)
     if time.kind in _MICROSECONDS:
         lanes, left = _lanes(known, table, time, span, bands)
@@ -188,7 +190,7 @@ def _lines(frame: pl.DataFrame, table: Table) -> list[tuple[str, str]]:
 
 def _bands(cohort: Cohort, table: Table) -> dict[str, tuple[float, float, float]]:
     """The 10th, 50th and 90th percentile of every variable that ten patients have a value of."""
-    whose = cohort.linked[table.name].with_columns(owners(cohort, table).alias("(patient)"))
+    whose = cohort.linked[table.name].with_columns(owners(cohort, table).alias("(patient)")).drop_nulls("(patient)")
     levels = (0.1, 0.5, 0.9)
     if table.measures:
         code, value = table.measures

@@ -56,7 +56,11 @@ def test_copies_of_real_patients_carry_their_warning() -> None:
 
 def test_bands_are_of_ten_patients_at_least() -> None:
     assert any(word.startswith("all: ") for word in words(ward(10, 1), "1-3"))
-    assert not any(word.startswith("all: ") for word in words(ward(9, 1), "1-3"))
+    nine = ward(9, 1)
+    assert not any(word.startswith("all: ") for word in words(nine, "1-3"))
+    stranger = nine.linked["events"].head(4).with_columns(stay=pl.lit("nobody"))  # rows that no patient owns are no tenth patient
+    strange = replace(nine, linked={"events": pl.concat([nine.linked["events"], stranger])})
+    assert not any(word.startswith("all: ") for word in words(strange, "1-3"))
 
 
 def test_a_patient_who_is_not_there_is_told_without_naming_any(tmp_path: Path) -> None:
@@ -109,6 +113,27 @@ def test_a_clock_that_begins_anew_has_an_axis_for_each_stay() -> None:
     events = pl.DataFrame({"stay": ["x", "y", "y"], "minute": [0, 0, None], "pulse": [70, 90, 91]})
     told = words(Cohort(schema, pl.DataFrame({"pid": ["a"]}), linked={"stays": stays, "events": events}), "a")
     assert {"events: 3 rows (stays 1 of 2)", "events: 3 rows (stays 2 of 2)", "1 without a time"} <= set(told)
+
+
+@pytest.mark.parametrize("kind", ["integer", "date"])
+@pytest.mark.parametrize("below", [False, True])
+def test_rows_without_any_time_are_told_in_words(kind: str, below: bool) -> None:
+    """Both rows of the only patient lack their day, in a table of visits below the patients, or below a stay of theirs."""
+    identity, owner = Column(name="pid", kind="identifier"), "stay" if below else "pid"
+    stays = Table(name="stays", key="stay", parent="patients", on="pid", columns=(Column(name="stay", kind="identifier"), identity))
+    visits = Table(
+        name="visits",
+        parent="stays" if below else "patients",
+        on=owner,
+        order=("day",),
+        columns=(Column(name=owner, kind="identifier"), Column(name="day", kind=kind), Column(name="pulse", kind="integer")),
+    )
+    days = pl.Series([None, None], dtype=pl.Date if kind == "date" else pl.Int64)
+    rows = pl.DataFrame({owner: ["a", "a"], "day": days, "pulse": [70, 71]})
+    linked = {"stays": pl.DataFrame({"stay": ["a"], "pid": ["a"]}), "visits": rows}
+    schema = Schema(tables=(Table(name="patients", key="pid", columns=(identity,)), stays, visits))
+    told = words(Cohort(schema, pl.DataFrame({"pid": ["a"]}), linked=linked), "a")
+    assert {"visits: 2 rows", "2 without a time", "pulse", "70, 71"} <= set(told)
 
 
 def test_the_axis_is_cut_at_a_pause_alone() -> None:
