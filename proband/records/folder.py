@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,25 @@ def gathered(frames: Mapping[str, Any], schema: Schema | None, mark: Mark | None
 
 def write_folder(cohort: Cohort, folder: Path, format: str) -> None:
     """Write every table as `<table>.<format>` into a new folder, each labelled as a single file is; see `proband.write`."""
+    with new_folder(folder) as scratch:
+        write_tables(cohort, scratch, format)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A scratch folder beside `folder` that takes its name at the end, or vanishes.
+
+    InputError when `folder` exists, or cannot be written (no folder to put it in, no permission, disk full).
+    """
     if folder.exists():
         raise InputError(f"Folder '{folder}' exists. Choose another name or remove it; nothing is overwritten.")
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
     try:
         scratch.mkdir()
-        write_tables(cohort, scratch, format)
+        yield scratch
         scratch.rename(folder)
-    except OSError as error:
-        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror or error}. Choose another place.") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"Folder '{folder}' cannot be written: {single.reason(error)}. Choose another place.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # after an error or Ctrl-C; the renamed folder is out of reach
 

@@ -7,8 +7,6 @@ text_value, and whatever else its maker knew; `metadata/codes.parquet` says what
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +14,7 @@ import polars as pl
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.records import mark as marks
-from proband.records.folder import gathered, one_mark
+from proband.records.folder import gathered, new_folder, one_mark
 from proband.records.tables import spelled
 from proband.schema import Schema
 from proband.schema.links import measured
@@ -64,25 +62,17 @@ def write_meds(cohort: Cohort, folder: str | Path) -> None:
     from proband import __version__
 
     folder, rows = Path(folder), _events(cohort)
-    if folder.exists():
-        raise InputError(f"Folder '{folder}' exists. Choose another name or remove it; nothing is overwritten.")
     label = marks.to_text(cohort.mark) if cohort.mark else {}
     codes = rows.select(pl.col(_CODE).unique().sort()).with_columns(
         pl.lit(None, pl.String).alias("description"), pl.lit(None, pl.List(pl.String)).alias("parent_codes")
     )
     about = {"dataset_name": folder.name, "etl_name": "proband", "etl_version": __version__, "meds_version": "0.4.0"} | label
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
-    try:
+    with new_folder(folder) as scratch:
         (scratch / "data" / "all").mkdir(parents=True)
         (scratch / "metadata").mkdir()
         rows.write_parquet(scratch / "data" / "all" / "0.parquet", metadata=label or None)
         codes.write_parquet(scratch / "metadata" / "codes.parquet")
         (scratch / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.rename(folder)
-    except OSError as error:
-        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror or error}. Choose another place.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _parted(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -7,8 +7,6 @@ records is known.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from proband.cohort import Cohort, Mark
 from proband.errors import InputError
 from proband.records import mark as marks
 from proband.records import tables as single
-from proband.records.folder import files, one_mark
+from proband.records.folder import files, new_folder, one_mark
 from proband.records.waveforms import Signals, read_wfdb, write_records
 from proband.schema import Column, Schema, Table
 
@@ -84,22 +82,13 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
         raise InputError(f"The cohort's media are {list(cohort.media)}; a folder holds one Signals. Write the others on their own.")
     if f".{format}" not in single.SUFFIXES:
         raise InputError(f"format = {format!r} is no format of ours. Use one of: {', '.join(s[1:] for s in single.SUFFIXES)}.")
-    if folder.exists():
-        raise InputError(f"Folder '{folder}' exists. Choose another name or remove it; nothing is overwritten.")
     table = cohort.schema.table
     named = cohort.frame[_named(table, "The cohort")]
     if named.n_unique() < len(named) or named.null_count():
         raise InputError(f"Column {named.name!r} names the records, and does not tell every row. Add a column {_RECORD!r} that does.")
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.writing")
-    try:
-        scratch.mkdir()
+    with new_folder(folder) as scratch:
         single.write(replace(cohort, media={}), scratch / f"{table.name}.{format}")
         write_records(held[0], scratch, named.cast(pl.String).to_list(), mark=cohort.mark)
-        scratch.rename(folder)
-    except OSError as error:
-        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror or error}. Choose another place.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:

@@ -265,10 +265,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
         scratch.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"'{path}' cannot be written: {_reason(error)}. Free some space, or choose another folder.") from error
+        raise InputError(f"'{path}' cannot be written: {reason(error)}. Free some space, or choose another folder.") from error
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]

@@ -15,6 +15,7 @@ import numpy as np
 from proband.cohort import Mark
 from proband.errors import InputError
 from proband.records import mark as marks
+from proband.records.folder import new_folder
 
 _INVALID = {"16": -(2**15), "212": -(2**11)}  # the level by which each format says that a sample is missing
 _LARGEST = {"16": 2**15 - 1, "212": 2**11 - 1}
@@ -189,25 +190,19 @@ def write_wfdb(signals: Signals, folder: str | Path, *, mark: Mark | None = None
     With `gains`, reading gives back the same values. Without, each channel's range is laid over 16 bits, and a value moves by at most
     half of 1/65,000 of it. InputError when the folder exists, or a value lies beyond what 16 bits at its gain can tell.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise InputError(f"Folder '{folder}' exists already. Choose another name, or delete it first.")
-    _check_names([name])
-    _scale(signals)  # asked before anything is made
-    try:
-        folder.mkdir(parents=True)
-        return write_records(signals, folder, [f"{name}_{at}" for at in range(1, len(signals) + 1)], mark=mark)
-    except OSError as error:
-        raise InputError(f"Folder '{folder}' cannot be written: {error.strerror}. Free some space, or choose another.") from error
+    folder, names = Path(folder), [f"{name}_{at}" for at in range(1, len(signals) + 1)]
+    with new_folder(folder) as scratch:
+        write_records(signals, scratch, names, mark=mark)
+    return [folder / f"{one}.hea" for one in names]
 
 
-def write_records(signals: Signals, folder: Path, names: Sequence[str], *, mark: Mark | None) -> list[Path]:
+def write_records(signals: Signals, folder: Path, names: Sequence[str], *, mark: Mark | None) -> None:
     """Write each record under its name (which may lead into subfolders) into a folder that exists; see `write_wfdb`."""
-    _check_names(names)
+    if wrong := [name for name in names if not all(_NAME.fullmatch(part) for part in name.split("/"))]:
+        raise InputError(f"name = {wrong[0]!r}: a WFDB record is named with letters, digits, '-' and '_'. Choose such a name.")
     gains, baselines = _scale(signals)
     levels = np.rint(signals.values.astype(float) * gains[:, None] + baselines[:, None])
     comments = [f"{_COMMENT}{key}: {value}" for key, value in (marks.to_text(mark) if mark else {}).items()]
-    headers = []
     for name, record in zip(names, levels.astype("<i2"), strict=True):
         path, stem = folder / f"{name}.hea", name.rpartition("/")[2]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,13 +213,6 @@ def write_records(signals: Signals, folder: Path, names: Sequence[str], *, mark:
             check = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
             lines.append(f"{stem}.dat 16 {gain!r}({int(baseline)})/{told} 16 0 {row[0]} {check} 0 {channel}")
         path.write_text("\n".join([*lines, *comments]) + "\n", encoding="utf-8")
-        headers.append(path)
-    return headers
-
-
-def _check_names(names: Sequence[str]) -> None:
-    if wrong := [name for name in names if not all(_NAME.fullmatch(part) for part in name.split("/"))]:
-        raise InputError(f"name = {wrong[0]!r}: a WFDB record is named with letters, digits, '-' and '_'. Choose such a name.")
 
 
 def _scale(signals: Signals) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Folders of linked tables <-> Cohort."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import proband
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.records import find_mark, is_synthetic
+from proband.records import find_mark, is_synthetic, write_meds
+from proband.records.folder import new_folder
 from proband.records.mark import UNKNOWN, sidecar
 from proband.schema import Schema
+from tests.hearts import hearts
 from tests.linked import MARK, SCHEMA, cohort, frames
 
 FORMATS = ("parquet", "csv", "csv.gz")
@@ -171,6 +174,46 @@ def test_an_error_leaves_nothing_and_a_folder_is_not_overwritten(tmp_path: Path)
     with pytest.raises(InputError, match="no format of ours"):
         proband.write(made, tmp_path / "out", format="xlsx")
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def measured() -> Cohort:
+    """The patients of tests/linked.py and their labs, without stays."""
+    labs = SCHEMA["labs"]
+    labs = labs.model_copy(update={"links": (), "columns": tuple(column for column in labs.columns if column.name != "stay")})
+    tables = frames()
+    return proband.read({"patients": tables["patients"], "labs": tables["labs"].drop("stay")}, Schema(tables=(SCHEMA.table, labs)))
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda folder: proband.write(cohort(), folder),
+        lambda folder: proband.write(hearts(3, seed=0), folder),
+        lambda folder: proband.write_wfdb(hearts(3, seed=0).media["signals"], folder),
+        lambda folder: write_meds(measured(), folder),
+    ],
+    ids=["tables", "recordings", "wfdb", "meds"],
+)
+def test_a_full_disk_leaves_nothing_in_the_way(tmp_path: Path, put: Callable[[Path], object]) -> None:
+    """A limit of 100 bytes a file stands for a full disk; once there is room again the same folder is written."""
+    resource = pytest.importorskip("resource")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written: .*File too large"):
+            put(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.iterdir())
+    put(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out") as scratch:
+        (scratch / "half.csv").write_text("id,a")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_table_is_not_read_under_a_schema_of_several() -> None:

@@ -29,6 +29,7 @@ def test_a_cohort_comes_back_as_it_was(tmp_path: Path):
 
 
 def test_without_a_table_only_the_records_are_known(tmp_path: Path):
+    (tmp_path / "in").mkdir()
     write_wfdb(hearts().media["signals"], tmp_path / "in" / "deep", name="r")  # type: ignore[arg-type]
     cohort = read(tmp_path / "in")
     assert cohort.frame.rows() == [("deep/r_1",), ("deep/r_2",), ("deep/r_3",)] and len(cohort.media["signals"]) == 3
