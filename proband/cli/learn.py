@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,8 @@ def fit(
         resumed = {"unfinished": Path(f"{out}.unfinished")} if resumes(model) else {}
         _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step, **resumed))
         model.save(out)
+        for folder in resumed.values():
+            shutil.rmtree(folder, ignore_errors=True)
     facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}
     facts |= {"ledger": str(kept)} if entered else {}
     said = f"\nEntered in the ledger. What is spent: proband ledger {kept}" if entered else ""

@@ -59,7 +59,11 @@ class Measured:
             .sort("len", "code", "bare", descending=[True, False, False], nulls_last=True)
         )
         own = lambda name: declared.get(name) or table[value].model_copy(update={"name": name, "grid": None})  # noqa: E731
-        usual = kinds if kinds.height <= MOST_VARIABLES else kinds[: MOST_VARIABLES - GROUPS]
+        usual = kinds
+        if kinds.height > MOST_VARIABLES:  # all of a code or nothing, and always the rows without one
+            codes = kinds.group_by("code").agg(pl.len().alias("kinds"), pl.col("len").sum())
+            codes = codes.sort(pl.col("code").is_null(), "len", "code", descending=[True, True, False])
+            usual = kinds.join(codes.filter(pl.col("kinds").cum_sum() <= MOST_VARIABLES - GROUPS), on="code", how="semi", nulls_equal=True)
         common = set(usual["code"].to_list())
         numbers = [own(name) for name in (declared or seen) if (name, False) in set(usual.select("code", "bare").rows())]
         signs = [_sign(name) for name, bare in usual.select("code", "bare").sort("code").rows() if bare]

@@ -18,6 +18,7 @@ from proband.errors import InputError
 from proband.schema import Column, Schema, Table
 
 _OWNER, _GAP = "(owner)", "(gap)"
+_ROW = Column(name="(row)", kind="category", categories=("yes",))  # of a row of which nothing is told but that it is there
 _MICROSECONDS = 1e6
 
 
@@ -66,6 +67,7 @@ class StepEncoder:
         measured = Measured.learn(table, frame, patients[owner]) if table.measures else None
         beside = Beside.learn(table, frame, patients[owner], unit) if table.measures else None
         variables = tuple(_since(column, frame, table, unit) for column in _told(table)) if measured is None else measured.columns
+        variables = variables or (_ROW,)
         if len(variables) > MOST_VARIABLES:
             raise InputError(
                 f"Table {table.name!r} has {len(variables)} columns to tell; {MOST_VARIABLES} can be told together. Keep those that matter."
@@ -77,6 +79,11 @@ class StepEncoder:
         endings = pl.DataFrame({_OWNER: pl.Series([str(p) for p in patients], dtype=pl.String)})
         wide = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
         return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit, measured, beside)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all times are multiples of `unit`."""
+        return self.encoder.schema.table[_GAP].kind == "integer"
 
     @cached_property
     def variables(self) -> tuple[Column, ...]:
@@ -99,7 +106,7 @@ class StepEncoder:
             steps = steps.with_columns(absent).select(*index, *(column.name for column in self.variables)).sort(index)
             steps = steps.with_columns(self.measured.typed(steps[column.name], column) for column in self.variables)
         else:
-            rows = rows.with_columns(__again=pl.int_range(pl.len()).over(moment))
+            rows = rows.with_columns(pl.lit("yes").alias(_ROW.name), __again=pl.int_range(pl.len()).over(moment))
             begun = to_numbers(rows[table.order[0]]) if table.order else np.zeros(rows.height)
             since = [
                 from_numbers((to_numbers(rows[column.name]) - begun) / self.unit, column).alias(column.name)
@@ -138,9 +145,13 @@ class StepEncoder:
         made = self.encoder.decode(Codes(tokens, offsets))
         time = time_of(table)
         low, high = physical_bounds(time)
-        times = np.clip(steps.clock * self.unit + origins[steps.owner], low, high)
+        times = steps.clock * self.unit + origins[steps.owner]
+        if self.whole:  # the owner's may not be; then the nearest, but not before it
+            nearest, first = np.round(times / self.unit), np.ceil(origins[steps.owner] / self.unit)
+            times = np.where(steps.clock >= 0, np.maximum(nearest, first), nearest) * self.unit
+        times = np.clip(times, low, high)
         key = owners.gather(steps.owner).alias(table.on or "")
-        found = made.drop(_OWNER, _GAP).insert_column(0, key)
+        found = made.drop(_OWNER, _GAP, _ROW.name, strict=False).insert_column(0, key)
         if table.order:
             found = found.insert_column(1, from_numbers(times, time).alias(time.name))
         if self.measured is None:
@@ -218,7 +229,8 @@ def _told(table: Table) -> tuple[Column, ...]:
 def _relative(table: Table, name: str) -> bool:
     """Whether a column is told by how long after the row's own time it comes: the end of a stay, beside its beginning."""
     time = time_of(table)
-    return table.measures is None and time.kind in ("date", "datetime") and table[name].kind == time.kind and name != time.name
+    same = name not in (time.name, _ROW.name) and table[name].kind == time.kind
+    return table.measures is None and time.kind in ("date", "datetime") and same
 
 
 def _since(column: Column, frame: pl.DataFrame, table: Table, unit: float) -> Column:

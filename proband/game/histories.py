@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proband.game.sequences import LENGTHS, NARROW, Historian, Histories, Past, class_of, pasts, summed
+from proband.game.sequences import LENGTHS, NARROW, Charts, Historian, Histories, Past, class_of, pasts, summed
+
+AT_ONCE = 250  # histories so far that are read at once
 
 
 class State(NamedTuple):
@@ -42,6 +44,13 @@ def started(net: Historian, so_far: Histories) -> State:
         torch.where(some, so_far.clock[rows, at], 0.0),
         Past(*(part[rows, before + 1] for part in past)),
     )
+
+
+def begun(net: Historian, charts: Charts) -> State:
+    """`started` for all of `charts`, some at a time: one long history must not pad all others."""
+    parts = [started(net, charts.take(rows)) for rows in torch.arange(len(charts.given)).split(AT_ONCE)]
+    steps, hidden, gap, clock = (torch.cat(of) for of in zip(*(part[:4] for part in parts), strict=True))
+    return State(steps, hidden, gap, clock, Past(*(torch.cat(of) for of in zip(*(part.past for part in parts), strict=True))))
 
 
 @torch.no_grad()
@@ -87,7 +96,7 @@ def draw(
         state = _after(net, tables, tokens, clock, state)
         found.append((who, tokens, clock))
     if not found:
-        return who[:0], torch.zeros(0, net.variables + 1, dtype=torch.long), torch.zeros(0)
+        return who[:0], torch.zeros(0, net.variables + 1, dtype=torch.long), torch.zeros(0, dtype=torch.double)
     whose, tokens, clock = (torch.cat(parts) for parts in zip(*found, strict=True))
     turn = torch.argsort(whose, stable=True)
     return whose[turn], tokens[turn], clock[turn]

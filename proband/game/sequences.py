@@ -25,9 +25,9 @@ from proband.game.play import average, deterministic
 PULL = 30.0  # for the weights of the curve to be of the others' size
 LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
-OWN = 11  # numbers that the past and the plan say of each variable
+OWN = 13  # numbers that the past and the plan say of each variable
 ALL, LEFT, NEVER = 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
-PLAN, HIDDEN, VAGUE = 2, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
+PLAN, HIDDEN, VAGUE = 3, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
@@ -37,9 +37,10 @@ class Histories(NamedTuple):
     """Histories, padded to the longest: the last step of each ends it, with gap 0 and nothing measured.
 
     given   (histories, fields) tokens of what is known of the patient
-    plan    (histories, variables, 2) how often each will be measured in all, and its mean score; NaN: not known
+    plan    (histories, variables, PLAN) how often each will be measured in all, its mean score, and by how much the mean of the later half
+            lies above that of the earlier; NaN: not known
     tokens  (histories, steps, 1 + variables): of the gap to the step before, then of each variable; 0: it ends, it is not measured
-    clock   (histories, steps) time since the origin, after the gap
+    clock   (histories, steps) time since the origin, after the gap; float64: single precision has no seconds of a year
     length  (histories,) steps, the ending one included
     """
 
@@ -93,7 +94,7 @@ class Historian(nn.Module):
         self.waves, self.known_waves = own, given
         self.read_given = _table(known.width, WIDTH, rng, 0.1)
         self.read_given_waves = _table(given.shape[1], WIDTH, rng, 0.3)
-        self.read_plan, self.read_progress = linear(3 * self.variables, WIDTH, rng), linear(3, WIDTH, rng)
+        self.read_plan, self.read_progress = linear((1 + PLAN) * self.variables, WIDTH, rng), linear(3, WIDTH, rng)
         names = ("now", "last")
         self.read = nn.ParameterDict({name: _table(steps.width, WIDTH, rng, 0.05) for name in names})
         self.read_waves = nn.ParameterDict({name: _table(own.shape[1], WIDTH, rng, 0.2) for name in names})
@@ -132,7 +133,7 @@ class Historian(nn.Module):
     def given(self, tokens: Tensor, plan: Tensor) -> Tensor:
         """(histories, WIDTH) what is known of the patients, and planned of their histories."""
         known = embedding(tokens + self.known.starts, self.read_given + self.known_waves @ self.read_given_waves).sum(1)
-        planned = torch.stack([~plan[..., 0].isnan(), torch.log1p(plan[..., 0]) / 5, plan[..., 1]], -1).nan_to_num()
+        planned = torch.stack([~plan[..., 0].isnan(), torch.log1p(plan[..., 0]) / 5, plan[..., 1], plan[..., 2]], -1).nan_to_num()
         return known + self.read_plan(planned.flatten(1))
 
     def clock(self, clock: Tensor) -> Tensor:
@@ -140,27 +141,28 @@ class Historian(nn.Module):
         late = [clock / self.scale, torch.log1p(clock.clamp(min=0) / self.scale * 1000) / 7]
         for period in self.periods:
             late += [torch.sin(2 * math.pi * clock / period), torch.cos(2 * math.pi * clock / period)]
-        return torch.stack(late, -1)
+        return torch.stack(late, -1).float()
 
     def of(self, past: Past, clock: Tensor, plan: Tensor) -> Tensor:
         """(..., variables, OWN) numbers that the past says of each variable at `clock` (...), and what of the plan is still to come."""
         ever = (past.last > 0).float()
-        since = torch.log1p((clock[..., None] - past.when).clamp(min=0) / self.scale * 1000) / 7
+        since = torch.log1p((clock[..., None] - past.when).clamp(min=0).float() / self.scale * 1000) / 7
         mean = past.total / past.often.clamp(min=1)
         last = self.score[past.last + self.steps.starts[1:]]
-        often, level = plan.unbind(-1)
+        often, level, rise = plan.unbind(-1)
         left = ((often - past.often) / (often + 1)).clamp(min=-1)
         ahead = (often * level - past.total) / (often - past.often).clamp(min=1)  # the mean of what is still to come
-        pace = torch.log(((often - past.often).clamp(min=0) + 0.1) / (1.02 - (clock[..., None] / self.scale).clamp(0, 1))) / 5
+        pace = torch.log(((often - past.often).clamp(min=0) + 0.1) / (1.02 - (clock[..., None] / self.scale).clamp(0, 1).float())) / 5
         some_left = torch.where(past.often < often, 1.0, -1.0).where(~often.isnan(), 0.0)
-        planned = [torch.log1p(often) / 5, left, some_left, pace, level, ahead.clamp(-1.5, 1.5)]
+        due = level + 2 * rise.nan_to_num() * ((past.often + 0.5) / often.clamp(min=1) - 0.5).clamp(-0.5, 0.5)  # were the rise even
+        planned = [torch.log1p(often) / 5, left, some_left, pace, level, ahead.clamp(-1.5, 1.5), rise, due.clamp(-1.5, 1.5)]
         told = [ever, since * ever, torch.log1p(past.often) / 5, mean, last * ever, *(x.nan_to_num() for x in planned)]
         return torch.stack(told, -1)
 
     def progress(self, past: Past, clock: Tensor, plan: Tensor) -> Tensor:
         """(..., WIDTH) how much of the plan is done at `clock`."""
         total, done = plan[..., 0].nansum(-1), past.often.sum(-1)
-        pace = torch.log(((total - done).clamp(min=0) + 1) / (1.02 - (clock / self.scale).clamp(0, 1))) / 8
+        pace = torch.log(((total - done).clamp(min=0) + 1) / (1.02 - (clock / self.scale).clamp(0, 1).float())) / 8
         known = (~plan[..., 0].isnan()).any(-1).float()
         return self.read_progress(torch.stack([known, known * ((total - done) / (total + 1)).clamp(min=-1), known * pace], -1))
 
@@ -276,7 +278,7 @@ def _vague(plan: Tensor, rng: torch.Generator) -> Tensor:
     often = plan[..., 0]
     about = (often * (1 + VAGUE * torch.randn(often.shape, generator=rng))).round().clamp(min=1).where(often > 0, often)
     hidden = torch.rand(len(plan), 1, generator=rng) < HIDDEN
-    return torch.stack([about, plan[..., 1]], -1).masked_fill(hidden[..., None], torch.nan)
+    return torch.cat([about[..., None], plan[..., 1:]], -1).masked_fill(hidden[..., None], torch.nan)
 
 
 def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None) -> Losses:

@@ -202,13 +202,15 @@ def kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) 
 def beyond(cohort: Cohort) -> int | None:
     """A number above all identifiers that are whole numbers in their file: 9 and as many zeros as the longest has digits.
 
-    None where it would not fit into a file's 64 bits.
+    The largest of them where that does not fit the narrowest of their types, and ten times as many rows; None where that does not.
     """
-    digits = 1
+    largest, limit, rows = 0, 2**63 - 1, 0
     for table, frame in cohort.tables:
-        numbered = [column.name for column in table.columns if _numbered(column)]
-        digits = max([digits, *(max(map(len, frame[name].drop_nulls()), default=0) for name in numbered)])
-    return 9 * 10**digits if digits < 18 else None
+        numbered = [column for column in table.columns if _numbered(column)]
+        limit = min([limit, *(int(np.iinfo(column.stored.lower()).max) for column in numbered)])
+        largest = max([largest, *(int(frame[column.name].drop_nulls().cast(pl.Int64).to_numpy().max(initial=0)) for column in numbered)])
+        rows = max(rows, frame.height)
+    return next((first for first in (9 * 10 ** len(str(largest)), largest) if first + 10 * rows <= limit), None)
 
 
 def _numbered(column: Column) -> bool:

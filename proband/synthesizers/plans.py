@@ -1,4 +1,4 @@
-"""Plans of histories: how often each variable will be measured in all, and how high it will be, told with the patients' own columns.
+"""Plans of histories: how often each variable will be measured in all, how high, which way, told with the patients' own columns.
 
 Which tests a patient gets, and at what level they run, hang together across all variables; a forest of tables tells that better than a
 network that goes step by step, which is then told what it has to come to.
@@ -26,13 +26,20 @@ def made(schema: Schema, table: Table, steps: StepEncoder) -> bool:
 
 
 def of(net: Historian, steps: Steps, owners: int) -> torch.Tensor:
-    """(owners, variables, 2) how often each variable was measured, and its mean score; NaN where it never was."""
+    """(owners, variables, PLAN) how often each variable was measured, its mean score, and the mean score of the later half of its values
+    less that of the earlier; NaN where there are none to tell from."""
     tokens = torch.from_numpy(steps.tokens[:, 1:].astype(np.int64))
     there = tokens > 0
     scores = net.score[tokens + net.steps.starts[1:]] * there
     owner = torch.tensor(steps.owner)
-    often, total = (torch.zeros(owners, net.variables).index_add(0, owner, x.float()) for x in (there, scores))
-    return torch.stack([often, torch.where(often > 0, total / often, torch.nan)], -1)
+    summed = lambda x: torch.zeros(owners, net.variables).index_add(0, owner, x.float())  # noqa: E731
+    often = summed(there)
+    so_far = there.cumsum(0, dtype=torch.int32) - there.int()  # of all owners before, too
+    before = so_far - (often.int().cumsum(0, dtype=torch.int32) - often.int())[owner]
+    half = (often / 2).floor()
+    rise = summed(scores * (before >= (often - half)[owner])) - summed(scores * (before < half[owner]))
+    told = [often, torch.where(often > 0, summed(scores) / often, torch.nan), torch.where(half > 0, rise / half, torch.nan)]
+    return torch.stack(told, -1)
 
 
 def none(owners: int, net: Historian) -> torch.Tensor:
@@ -44,10 +51,12 @@ def added(root: Cohort, table: Table, plan: torch.Tensor) -> Cohort:
     """The patients' own table with the plans of their histories as columns."""
     columns, series = [], []
     for variable in range(plan.shape[1]):
-        often, level = _names(table, variable)
-        columns += [Column(name=often, kind="integer", low=0), Column(name=level, kind="number", low=-1, high=1)]
+        often, *scores = _names(table, variable)
+        columns.append(Column(name=often, kind="integer", low=0))
         series.append(pl.Series(often, plan[:, variable, 0].numpy().astype(np.int64)))
-        series.append(pl.Series(level, plan[:, variable, 1].numpy().round(2).astype(float)).fill_nan(None))
+        for at, (name, most) in enumerate(zip(scores, (1, 2), strict=True), 1):
+            columns.append(Column(name=name, kind="number", low=-most, high=most))
+            series.append(pl.Series(name, plan[:, variable, at].numpy().round(2).astype(float)).fill_nan(None))
     first = root.schema.table.model_copy(update={"columns": (*root.schema.table.columns, *columns)})
     return Cohort(root.schema.model_copy(update={"tables": (first,)}), root.frame.with_columns(series))
 
@@ -62,5 +71,5 @@ def read(frame: pl.DataFrame, table: Table, steps: StepEncoder, net: Historian) 
     return plan
 
 
-def _names(table: Table, variable: int) -> tuple[str, str]:
-    return f"{linked.PLAN} {table.name} {variable} often", f"{linked.PLAN} {table.name} {variable} level"
+def _names(table: Table, variable: int) -> list[str]:
+    return [f"{linked.PLAN} {table.name} {variable} {what}" for what in ("often", "level", "rise")]

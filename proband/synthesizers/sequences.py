@@ -21,7 +21,7 @@ from proband.encode.plain import plain
 from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.fields import Layout
-from proband.game.histories import draw, mend_endings, started
+from proband.game.histories import begun, draw, mend_endings
 from proband.game.play import deterministic
 from proband.game.selection import Critic, packed, select, unpacked
 from proband.game.sequences import STEPS, Charts, Historian, learn
@@ -115,12 +115,13 @@ class SequenceGAN:
         """Learn from the train part of a cohort with linked tables. Interrupted, the model stays as it was.
 
         unfinished   a folder that keeps how far the networks are; killed and called again, the same fit goes on from there to the
-                     same model. It holds what a model holds, and is removed at the end.
+                     same model. It holds what a model holds: delete it once the model is saved.
         """
         from proband import __version__
 
         linked.checked(cohort)
-        kept = None if unfinished is None else Unfinished.of(unfinished, cohort.fingerprint, seed, self.minutes, __version__)
+        facts = (cohort.fingerprint, cohort.schema.hash, seed, self.minutes, __version__)
+        kept = None if unfinished is None else Unfinished.of(unfinished, *facts)
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
         frames = {root.schema.table.name: root.frame, **cohort.linked}
@@ -128,6 +129,8 @@ class SequenceGAN:
         wider = cohort.schema.model_copy(update={"tables": (root.schema.table, *cohort.schema.children)})
         parts: dict[str, _Part] = {}
         for table in cohort.schema.children:
+            if not frames[table.parent or ""].height:  # nobody to own a row
+                continue
             minutes = self.minutes * shares[table.name] / sum(shares.values())
             parts[table.name], plan = _told(wider, frames, table, aside, minutes, seed, on_step, kept)
             root = root if plan is None else plans.added(root, table, plan)
@@ -136,12 +139,10 @@ class SequenceGAN:
         if aside.any() and not aside.all():
             figures = _figures(learned, frames)
             told = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
-            learned = replace(learned, outcomes=outcomes.learned(told, figures, aside, seed))
+            learned = replace(learned, outcomes=outcomes.learned(told, figures, seed))
             if self.select:
                 learned = _played(learned, figures, aside, seed, on_step)
         self._fitted = learned
-        if kept is not None:
-            kept.remove()
         return self
 
     def sample(self, n: int, *, seed: int, where: str | None = None) -> Cohort:
@@ -158,12 +159,14 @@ class SequenceGAN:
     def futures(self, cohort: Cohort, n: int, *, seed: int) -> list[Cohort]:
         """`n` ways in which the histories of these patients go on: each a cohort of all of them, what is known of them and beyond.
 
-        Only tables that hang on the patients' own go on; those below them are as they were.
+        Only tables that hang on the patients' own go on; those below them are as they were. A future of real patients holds what is
+        known of them, so that it bears no mark of synthetic data: guard it as you guard theirs.
         """
         learned = self._learned
         linked.checked(cohort)
         rng = seeds.generator(seed, "sequences", "futures")
-        return [_future(learned, cohort, rng, self.name, seed) for _ in range(counted(n))]
+        so_far = _so_far(learned, cohort)
+        return [_future(learned, cohort, so_far, rng) for _ in range(counted(n))]
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds counts, sorted values and weights: guard it as you guard the data."""
@@ -203,7 +206,7 @@ class SequenceGAN:
         schema = validated(config["schema"], "The model's schema")
         root = SequentialForest.rebuilt(stored._replace(config=config["root"], arrays=under("root.", arrays)))
         parts = {}
-        for at, table in enumerate(schema.children):
+        for at, table in enumerate(table for table in schema.children if table.name in config["parts"]):
             plain_part = config["parts"][table.name]
             steps = StepEncoder.restored(table, plain_part["steps"], under(f"{at}.steps.", arrays))
             contexts = validated(plain_part["contexts"], "The model's schema of what owns a row")
@@ -268,7 +271,7 @@ def _told(
     charts = _charts(_given(encoder, context), plan, found)
     unseen = torch.from_numpy(aside[patients])
     rows = torch.arange(len(owners))
-    own, unseen = rows[~unseen], rows[unseen][:MOST_HELD_OUT]
+    own, unseen = rows[~unseen] if not unseen.all() else rows, rows[unseen][:MOST_HELD_OUT]
     total = int(charts.length[own].sum())
     batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
     told, place = f"learn {table.name}", str(wider.tables.index(table))
@@ -310,7 +313,7 @@ def _charts(given: torch.Tensor, plan: torch.Tensor, steps: Steps) -> Charts:
     counts = np.bincount(steps.owner, minlength=owners)
     starts = np.concatenate([[0], np.cumsum(counts + 1)])
     tokens = np.zeros((starts[-1], steps.tokens.shape[1]), np.int16)
-    clock = np.zeros(starts[-1], np.float32)
+    clock = np.zeros(starts[-1])
     rows = np.arange(len(steps.owner)) + steps.owner
     tokens[rows], clock[rows] = steps.tokens, steps.clock
     endings = starts[1:] - 1
@@ -329,14 +332,22 @@ def _candidates(learned: _Fitted, n: int, rng: np.random.Generator, where: str |
     first = learned.root.sample(n, seed=int(rng.integers(2**31)), where=where).frame
     frames = {table.name: first.with_columns(pl.Series(table.key or "", [str(row) for row in range(n)], dtype=pl.String))}
     for child in learned.schema.children:
+        if child.name not in learned.parts:
+            frames[child.name] = pl.DataFrame(schema={column.name: column.dtype for column in child.columns})
+            continue
         _, context, patients = linked.context(wider, frames, child.parent or "")
         rows = _drawn(learned, wider, frames, child, context, None, rng)
         frames[child.name] = linked.completed(learned.schema, frames, child, rows, patients, rng)
     asked = rules.columns(where, table) if where else frozenset()
     own = {column.name: column for column in table.columns}
     told = [outcome for outcome in learned.outcomes if outcome.column not in asked]
-    retold, figures = outcomes.drawn(told, own, frames[table.name], _figures(learned, frames), rng)
-    return frames | {table.name: retold}, figures
+    before, figures = frames[table.name], _figures(learned, frames)
+    retold, after = outcomes.drawn(told, own, before, figures, rng)
+    sound = pl.Series(np.ones(n, bool))
+    for rule in learned.root.schema.rules:
+        sound &= rules.holds(rule.sql, retold, table).fill_null(True)
+    kept = pl.DataFrame([retold[name].zip_with(sound, before[name]) for name in retold.columns])
+    return frames | {table.name: kept}, np.where(sound.to_numpy()[:, None], after, figures)
 
 
 def _drawn(
@@ -367,9 +378,13 @@ def _steps(
 ) -> Steps:
     """Steps for the rows that own them, after those `so_far`."""
     noise, time = torch.Generator().manual_seed(int(rng.integers(2**62))), time_of(table)
-    until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
-    latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
     nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
+    if not context.height:
+        return nothing
+    until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
+    if part.steps.whole:  # times will be
+        until = np.floor(until / part.steps.unit) * part.steps.unit
+    latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
     given = _given(part.context, context)
     charts = _charts(given, plan, nothing if so_far is None else so_far)
     with deterministic():
@@ -377,14 +392,14 @@ def _steps(
             part.net,
             given,
             plan,
-            started(part.net, charts.take(torch.arange(len(given)))),
-            lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), rng).astype(np.float32)),
-            latest=torch.from_numpy(latest.astype(np.float32)),
+            begun(part.net, charts),
+            lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), rng)),
+            latest=torch.from_numpy(latest),
             most=math.ceil(MOST_STEPS * part.most),
             blank=table.measures is None,
             rng=noise,
         )
-    return Steps(whose.numpy(), tokens.numpy(), clock.numpy().astype(float))
+    return Steps(whose.numpy(), tokens.numpy(), clock.numpy())
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
@@ -393,6 +408,8 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     wider = _wider(learned)
     found = [plain(frames[wider.table.name].select(c.name for c in learned.schema.table.columns), learned.schema)]
     for table in learned.schema.children:
+        if table.name not in learned.parts:
+            continue
         part = learned.parts[table.name].steps
         _, _, patients = linked.context(wider, frames, table.parent or "")
         origins = np.nan_to_num(linked.origins(wider, frames, table))
@@ -439,18 +456,26 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
     return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
 
-def _future(learned: _Fitted, cohort: Cohort, rng: np.random.Generator, name: str, seed: int) -> Cohort:
+def _so_far(learned: _Fitted, cohort: Cohort) -> dict[str, Steps]:
+    """The steps of every table that hangs on the patients' own."""
+    wider, found = _wider(learned), {}
+    frames = {wider.table.name: linked.rooted(cohort).frame, **cohort.linked}
+    for table in learned.schema.children:
+        if table.parent == wider.table.name:
+            origins = np.nan_to_num(linked.origins(wider, frames, table))
+            found[table.name] = learned.parts[table.name].steps.encode(frames[table.name], cohort.frame[wider.table.key or ""], origins)
+    return found
+
+
+def _future(learned: _Fitted, cohort: Cohort, so_far: Mapping[str, Steps], rng: np.random.Generator) -> Cohort:
     """One way in which the histories of these patients go on."""
     wider = _wider(learned)
     frames = {wider.table.name: linked.rooted(cohort).frame, **cohort.linked}
     tables = dict(cohort.linked)
     for table in learned.schema.children:
-        if table.parent != wider.table.name:
+        if table.name not in so_far:
             continue
-        part = learned.parts[table.name]
-        _, context, patients = linked.context(wider, frames, table.parent)
-        origins = np.nan_to_num(linked.origins(wider, frames, table))
-        so_far = part.steps.encode(frames[table.name], cohort.frame[wider.table.key or ""], origins)
-        more = _drawn(learned, wider, frames, table, context, so_far, rng)
+        _, context, patients = linked.context(wider, frames, wider.table.name)
+        more = _drawn(learned, wider, frames, table, context, so_far[table.name], rng)
         tables[table.name] = pl.concat([tables[table.name], linked.completed(learned.schema, frames, table, more, patients, rng)])
-    return marked(cohort.frame, learned.schema, name, seed, where=None, on_synthetic=learned.on_synthetic, linked=tables)
+    return Cohort(learned.schema, cohort.frame, cohort.mark, linked=tables)

@@ -65,9 +65,6 @@ class Unfinished:
             if old != path:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _kept(self, part: str) -> list[Path]:
         """Folders of the part, by step."""
         return sorted(path for path in self.folder.glob(f"{part}-*") if path.name.removeprefix(f"{part}-").isdigit())

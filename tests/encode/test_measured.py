@@ -66,6 +66,13 @@ def test_rare_codes_share_groups_and_keep_their_own_range() -> None:
     assert back.filter(pl.col("code") == "y")["value"].null_count() == FEWEST - 1  # too few patients have it
 
 
+def test_no_row_of_many_codes_is_dropped() -> None:
+    codes = [(f"c{code:03d}", float(code)) for code in range(MOST_VARIABLES + 10) for _ in range(20)]
+    frame = rows(*codes, *[("c000", None)] * 5, *[(None, None)] * 3)
+    measured = Measured.learn(table(), frame, np.arange(frame.height))
+    assert measured.told(frame).height == frame.height and len(measured.columns) <= MOST_VARIABLES
+
+
 def test_restored_it_is_the_same() -> None:
     frame = rows(*[(f"c{code}", float(code)) for code in range(250)])
     measured = Measured.learn(table(), frame, np.arange(250))

@@ -14,7 +14,7 @@ import proband
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema.integrity import strays, unowned
-from proband.schema.model import Link
+from proband.schema.model import Column, Link, Schema, Table
 from proband.synthesizers import linked
 from proband.synthesizers.baselines import Bootstrap, IndependentColumns
 from tests.linked import SCHEMA, cohort
@@ -157,3 +157,12 @@ def test_whole_number_identifiers_stay_whole_numbers_beyond_the_real_ones() -> N
     assert made["patients"]["pid"].to_list() == ["901", "902", "903", "904", "905", "906"]
     assert made["stays"].select("stay", "pid").rows()[-1] == ("906", "905")
     assert made["labs"]["stay"].drop_nulls().is_in(made["stays"]["stay"].implode()).all()
+
+
+@pytest.mark.parametrize(
+    ("stored", "largest", "first"), [("Int64", 42, 900), ("Int16", 42, 900), ("Int16", 4200, 4200), ("Int8", 120, None)]
+)
+def test_new_whole_number_identifiers_fit_into_the_narrowest_type(stored: str, largest: int, first: int | None) -> None:
+    key = Column(name="pid", kind="identifier", stored=stored)
+    schema = Schema(tables=(Table(name="patients", key="pid", columns=(key,)),))
+    assert linked.beyond(Cohort(schema, pl.DataFrame({"pid": ["7", str(largest)]}))) == first

@@ -8,7 +8,7 @@ import pytest
 
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.schema import Column, Link, Schema, Table
+from proband.schema import Column, Link, Rule, Schema, Table
 from proband.synthesizers import plans
 from proband.synthesizers.sequences import SequenceGAN, _candidates
 
@@ -118,6 +118,7 @@ def test_futures_begin_where_the_past_ends(fitted: SequenceGAN) -> None:
     ahead = fitted.futures(past, 12, seed=0)
     assert len(ahead) == 12 and all(one.linked["events"][:3].rows() == rows for one in ahead)
     more = pl.concat([one.linked["events"][3:] for one in ahead]).filter(pl.col("code") == "pulse")
+    assert all(one.mark is None for one in ahead), "what is known of them is real, and must not leave as synthetic"
     assert (more.filter(pl.col("stay") == "a")["minute"] >= 60).all()
     assert more.filter(pl.col("stay") == "a")["value"].mean() > more.filter(pl.col("stay") == "b")["value"].mean() + 25
 
@@ -236,6 +237,62 @@ def test_rows_below_rows_keep_keys_and_the_ends_of_what_owns_them() -> None:
     assert not set(made.frame["pid"]) & set(real.frame["pid"])
 
 
+def test_rows_on_the_minute_stay_so_though_what_owns_them_came_between_two() -> None:
+    real = ward(120)
+    late = real.linked["stays"].with_columns(pl.col("came") + timedelta(seconds=37), pl.col("left") + timedelta(seconds=50))
+    cohort = Cohort(WARD, real.frame, linked={"stays": late, "labs": real.linked["labs"].filter(pl.col("taken").dt.hour() > -1)})
+    on_time = cohort.linked["labs"].with_columns(pl.col("taken") + timedelta(minutes=1))
+    made = SequenceGAN(minutes=0.02, select=False).fit(Cohort(WARD, real.frame, linked={"stays": late, "labs": on_time}), seed=0)
+    found = made.sample(40, seed=1)
+    joined = found.linked["labs"].join(found.linked["stays"], on="hadm")
+    assert joined.height and (joined["taken"].dt.second() == 0).all()
+    assert (joined["taken"] >= joined["came"]).all() and (joined["taken"] <= joined["left"]).all()
+
+
+def test_rows_that_say_nothing_but_when_are_told() -> None:
+    real = charts(60)
+    visits = CHART["events"].model_copy(update={"columns": CHART["events"].columns[:2], "measures": None, "variables": ()})
+    rows = real.linked["events"].select("stay", "minute")
+    cohort = Cohort(CHART.model_copy(update={"tables": (CHART.table, visits)}), real.frame, linked={"events": rows})
+    made = SequenceGAN(minutes=0.05, select=False).fit(cohort, seed=0).sample(60, seed=1).linked["events"]
+    assert made.columns == ["stay", "minute"] and 0.5 < made.height / rows.height < 2
+    assert made.select(pl.col("minute").diff().over("stay") >= 0).to_series().drop_nulls().all()
+
+
+def test_few_rows_or_none_between_patients_and_their_labs() -> None:
+    real = ward(60)
+    few = real.linked["stays"][:12]
+    labs = real.linked["labs"].join(few, on="hadm", how="semi")
+    model = SequenceGAN(minutes=0.01, select=False).fit(Cohort(WARD, real.frame, linked={"stays": few, "labs": labs}), seed=0)
+    assert all(len(model.sample(n, seed=seed)) == n for n in (0, 1) for seed in range(4))
+    for rows in (0, 1):  # whose one row may be of a patient set aside
+        stays, below = real.linked["stays"][:rows], real.linked["labs"].join(real.linked["stays"][:rows], on="hadm", how="semi")
+        for seed in range(1 + 7 * rows):
+            bare = SequenceGAN(minutes=0.001, select=False).fit(Cohort(WARD, real.frame, linked={"stays": stays, "labs": below}), seed=seed)
+        made = bare.sample(20, seed=1)
+        assert made.linked["labs"].columns == labs.columns and (rows or not made.linked["stays"].height)
+
+
+def test_an_outcome_that_histories_tell_keeps_the_rules() -> None:
+    real = charts(160)
+    ruled = CHART.model_copy(update={"rules": (Rule(sql="NOT died OR age >= 30"),)})
+    frame = real.frame.with_columns(pl.col("age").clip(lower_bound=pl.when("died").then(30).otherwise(0)))
+    model = SequenceGAN(minutes=0.05, select=False).fit(Cohort(ruled, frame, linked=dict(real.linked)), seed=0)
+    assert [outcome.column for outcome in model._learned.outcomes] == ["died"]
+    made = model.sample(600, seed=1).frame
+    assert made["died"].sum() > 60 and not made.filter(pl.col("died") & (pl.col("age") < 30)).height
+
+
+def test_a_clock_of_seconds_since_1970_loses_none() -> None:
+    real, begin = charts(60), 1_600_000_000
+    minute = CHART["events"]["minute"].model_copy(update={"low": None, "high": None})
+    events = CHART["events"].model_copy(update={"columns": tuple(minute if c.name == "minute" else c for c in CHART["events"].columns)})
+    rows = real.linked["events"].with_columns(pl.col("minute") + begin)
+    cohort = Cohort(CHART.model_copy(update={"tables": (CHART.table, events)}), real.frame, linked={"events": rows})
+    made = SequenceGAN(minutes=0.02, select=False).fit(cohort, seed=0).sample(30, seed=1).linked["events"]
+    assert made.height and ((made["minute"] - begin) % 60 == 0).mean() > 0.9
+
+
 def test_what_cannot_be_learned_is_said() -> None:
     real = charts(60)
     with pytest.raises(InputError, match="nobody in it a history"):
@@ -266,7 +323,7 @@ def test_a_killed_fit_goes_on_to_the_same_model(tmp_path) -> None:
     again = SequenceGAN(minutes=0.05, select=False)
     again.fit(real, seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=tmp_path / "unfinished")
     again.save(tmp_path / "again")
-    assert ("learn events", 1) not in steps and not (tmp_path / "unfinished").exists()
+    assert ("learn events", 1) not in steps
     assert (tmp_path / "again" / "arrays.safetensors").read_bytes() == (tmp_path / "whole" / "arrays.safetensors").read_bytes()
 
 
@@ -277,6 +334,19 @@ def test_what_was_kept_for_other_patients_is_passed_over(tmp_path) -> None:
     SequenceGAN(minutes=0.02, select=False).fit(
         charts(50), seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=tmp_path / "unfinished"
     )
+    assert ("learn events", 1) in steps
+
+
+def test_what_was_kept_under_another_schema_is_passed_over(tmp_path) -> None:
+    real, folder = charts(60), tmp_path / "unfinished"
+    with pytest.raises(KeyboardInterrupt):
+        SequenceGAN(minutes=0.02, select=False).fit(real, seed=0, on_step=killed, unfinished=folder)
+    bounded = CHART["events"].model_copy(
+        update={"variables": (CHART["events"].variables[0].model_copy(update={"high": 200}), *CHART["events"].variables[1:])}
+    )
+    edited, steps = Cohort(CHART.model_copy(update={"tables": (CHART.table, bounded)}), real.frame, linked=dict(real.linked)), []
+    model = SequenceGAN(minutes=0.02, select=False)
+    model.fit(edited, seed=0, on_step=lambda step, of, what, figures: steps.append((what, step)), unfinished=folder)
     assert ("learn events", 1) in steps
 
 
