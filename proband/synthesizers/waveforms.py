@@ -103,7 +103,8 @@ class WaveformGAN:
         return self._fitted
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
-        """Learn from a cohort whose media hold one `Signals`. A fifth of its patients only judge what the game made of the Gaussian.
+        """Learn from a cohort whose media hold one `Signals`. A fifth of its patients only judge what the game made of the Gaussian;
+        with fewer than 20 records of theirs nothing is played.
 
         Interrupted, the model stays as it was. InputError without signals, with linked tables, or below 30 records.
         """
@@ -124,14 +125,13 @@ class WaveformGAN:
 
         history: list[tuple[int, float]] = []
         stages: list[dict[str, float]] = []
-        if steps:
-            aside = held_out(cohort, HELD_OUT, seed)
+        aside = held_out(cohort, HELD_OUT, seed)
+        if steps and aside.sum() >= FEWEST_ASIDE:
             start, shares, real = gaussian(~aside)
             told = drawn_kinds(given[aside], shares, seeds.generator(seed, "waves", "held out"))
             unseen = Pairs(torch.from_numpy(values[aside]), torch.from_numpy(told))
             played, history = _played(start, real, unseen, steps, rng, on_step)
-            if len(unseen.real) >= FEWEST_ASIDE:
-                generator, stages = _judged(start, played, real, unseen, seed)
+            generator, stages = _judged(start, played, real, unseen, seed)
         elif on_step is not None:
             on_step(1, 1, "fit", {})
         if not any(stage["kept"] for stage in stages[1:]):
@@ -292,7 +292,7 @@ def _played(
         forge_turn=forge_turn,
         rng=rng,
         rates=RATES,
-        held_out=unseen if len(unseen.real) else None,
+        held_out=unseen,
         look_every=max(1, steps // 40),
         on_step=on_step,
     )

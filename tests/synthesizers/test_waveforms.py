@@ -145,6 +145,12 @@ def test_a_group_of_two_shapes_has_two_kinds():
     assert (drawn == kind[high][0]).mean() == pytest.approx(high.mean(), abs=0.03)  # standard error .007
 
 
+def test_nothing_is_played_where_nobody_could_judge_it(cohort: Cohort):
+    """A fifth of 90 patients are 18, of 100 they are 20."""
+    few, enough = (WaveformGAN(minutes=0.001).fit(cohort.take(cohort.patients.head(n)), seed=0) for n in (90, 100))
+    assert few.history == few.stages == [] and enough.history and len(enough.stages) == 3
+
+
 def test_a_table_that_says_nothing(cohort: Cohort):
     table = cohort.schema.table.model_copy(update={"columns": cohort.schema.table.columns[:1]})
     bare = Cohort(Schema(tables=(table,)), cohort.frame.select("id"), media=cohort.media)
