@@ -114,7 +114,8 @@ def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
     if STATEMENT not in present:
         found = [_mark(folder / name) for name in sorted(present) if name.endswith((*DATA_SUFFIXES, _HEADER))]
         mark = next((one for one in found if one is not None), None)
-        alone = all(name.endswith((*DATA_SUFFIXES, _HEADER, *_BESIDE)) for name in present)  # data, and no release that lost its statement
+        plain = [name for name, entry in present.items() if not stat.S_ISDIR(entry.st_mode)]
+        alone = all(name.endswith((*DATA_SUFFIXES, _HEADER, *_BESIDE)) for name in plain)  # data, and no release that lost its statement
         status: Status = "unlabelled" if mark is None or None in found else "labelled" if alone and pinned is None else "unsigned"
         return Verification(folder, status, mark=mark)
     try:

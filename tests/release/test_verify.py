@@ -190,6 +190,17 @@ def test_a_file_beside_its_statement_is_checked_with_its_folder(made: Release) -
     assert verify(data_file(made)).status == "tampered"
 
 
+def test_data_in_subfolders_is_known_by_its_labels(tmp_path: Path, real: Cohort, synthetic: Cohort) -> None:
+    (tmp_path / "ward" / "late").mkdir(parents=True)
+    write(synthetic, tmp_path / "ward" / "early.parquet")
+    write(synthetic, tmp_path / "ward" / "late" / "late.csv")
+    assert (verify(tmp_path).status, verify(tmp_path).mark) == ("labelled", synthetic.mark)
+    (tmp_path / "ward" / "card.md").touch()  # as in a release: where is its statement?
+    assert verify(tmp_path).status == "unsigned"
+    real.frame.write_csv(tmp_path / "ward" / "late" / "late.csv")
+    assert verify(tmp_path).status == "unlabelled"
+
+
 def test_files_without_a_label(tmp_path: Path, real: Cohort) -> None:
     real.frame.write_csv(tmp_path / "real.csv")
     real.frame.write_parquet(tmp_path / "real.parquet")
