@@ -56,8 +56,8 @@ def write_meds(cohort: Cohort, folder: str | Path) -> None:
     """Write a cohort of patients and one table of measured events as a new MEDS folder; the inverse of `read_meds`.
 
     MEDS numbers its subjects: where an identifier is no whole number, or two are the same one ("1", "01"), all are numbered from 1. A yes
-    is a bare code, unless the column also holds a no. A synthetic cohort is labelled in the shard and in metadata/dataset.json. The same
-    cohort gives the same bytes. InputError when the cohort has another shape, or `folder` exists.
+    is a bare code, unless the column also holds a no. A synthetic cohort is labelled in every file. The same cohort gives the same
+    bytes. InputError when the cohort has another shape, or `folder` exists.
     """
     from proband import __version__
 
@@ -71,7 +71,7 @@ def write_meds(cohort: Cohort, folder: str | Path) -> None:
         (scratch / "data" / "all").mkdir(parents=True)
         (scratch / "metadata").mkdir()
         rows.write_parquet(scratch / "data" / "all" / "0.parquet", metadata=label or None)
-        codes.write_parquet(scratch / "metadata" / "codes.parquet")
+        codes.write_parquet(scratch / "metadata" / "codes.parquet", metadata=label or None)
         (scratch / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from proband.cohort import Cohort
 from proband.errors import InputError
-from proband.records import read_meds, write_meds
+from proband.records import is_synthetic, read_meds, write_meds
 from proband.records.mark import to_text
 from proband.schema import Column, Schema, Table
 from proband.synthesizers.baselines import Bootstrap
@@ -90,6 +90,7 @@ def test_synthetic_subjects_are_numbered_and_labelled(tmp_path: Path) -> None:
     assert (tmp_path / "one" / shard).read_bytes() == (tmp_path / "two" / shard).read_bytes()
     assert sorted(pl.read_parquet(tmp_path / "one" / shard)["subject_id"].unique()) == [1, 2, 3, 4]
     assert read_meds(tmp_path / "one").mark == made.mark
+    assert all(is_synthetic(path) for path in (tmp_path / "one").rglob("*.parquet"))
     assert json.loads((tmp_path / "one" / "metadata" / "dataset.json").read_text())["proband.synthetic"] == "true"
 
 
