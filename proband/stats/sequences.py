@@ -100,7 +100,7 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def persistence(events: Events, *, within: bool = False, least: int = 30) -> np.ndarray:
-    """(variables,) the correlation of a value with the patient's value before; NaN below `least` pairs.
+    """(variables,) the correlation of a value with the patient's value before; 0 where nothing varies, NaN below `least` pairs.
 
     within  a patient's own mean is taken off first: what is left of the correlation is the course, not who the patient is
     """
@@ -110,14 +110,15 @@ def persistence(events: Events, *, within: bool = False, least: int = 30) -> np.
         return found
     value, of = events.value[rows], np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
     if within:
-        value = value - (np.bincount(of, value) / np.bincount(of))[of]
+        still = (np.minimum.reduceat(value, starts) == np.maximum.reduceat(value, starts))[of]  # less its mean, it would be rounding
+        value = np.where(still, 0.0, value - (np.bincount(of, value) / np.bincount(of))[of])
     pairs = np.flatnonzero(of[1:] == of[:-1])
     variable = events.variable[rows][pairs]
     for at in range(len(found)):
         mine = pairs[variable == at]
         before, after = value[mine], value[mine + 1]
-        if len(mine) >= least and before.std() > 0 and after.std() > 0:
-            found[at] = np.corrcoef(before, after)[0, 1]
+        if len(mine) >= least:
+            found[at] = np.corrcoef(before, after)[0, 1] if np.ptp(before) > 0 and np.ptp(after) > 0 else 0.0
     return found
 
 
@@ -139,18 +140,18 @@ def summaries(events: Events) -> np.ndarray:
     found = np.full((events.patients, len(events.names), len(SUMMARIES)), np.nan)
     found[..., 0] = events.counts
     if not len(rows):
-        return found.reshape(events.patients, -1)
+        return found.reshape(events.patients, len(events.names) * len(SUMMARIES))
     value, time = events.value[rows], events.time[rows]
     n = np.diff(np.append(starts, len(rows)))
     mean, middle = np.add.reduceat(value, starts) / n, np.add.reduceat(time, starts) / n
     away = time - np.repeat(middle, n)
-    square = np.add.reduceat(away**2, starts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.where(square > 0, np.add.reduceat(away * (value - np.repeat(mean, n)), starts) / square, np.nan)
+    goes_on = time[starts + n - 1] > time[starts]  # of equal times the mean is off by rounding, and the squares are not 0
+    square = np.where(goes_on, np.add.reduceat(away**2, starts), np.nan)
+    slope = np.add.reduceat(away * (value - np.repeat(mean, n)), starts) / square
     columns = [mean, np.minimum.reduceat(value, starts), np.maximum.reduceat(value, starts)]
     columns += [value[starts], value[starts + n - 1], slope]
     found[events.patient[rows[starts]], events.variable[rows[starts]], 1:] = np.column_stack(columns)
-    return found.reshape(events.patients, -1)
+    return found.reshape(events.patients, len(events.names) * len(SUMMARIES))
 
 
 def not_below(events: Events, low: str, high: str) -> tuple[int, int]:
@@ -246,13 +247,14 @@ def transitions(events: Events) -> np.ndarray:
     return np.asarray(before.T @ after / np.maximum(before.sum(axis=0), 1)[:, None])
 
 
-def event_free(events: Events, grid: np.ndarray) -> np.ndarray:
+def event_free(events: Events, grid: np.ndarray, watched: Events | None = None) -> np.ndarray:
     """(variables, times) the Kaplan-Meier share of patients who had no event of a variable up to each time of `grid`, from time 0 on.
 
-    A patient without one is watched until their last moment of any kind. Kaplan and Meier, JASA 1958.
+    A patient without one is watched until their last moment of any kind, in `watched` where `events` are some of the kinds only. Kaplan
+    and Meier, JASA 1958.
     """
-    last = np.full(events.patients, -np.inf)
-    np.maximum.at(last, events.patient, events.time)
+    last, whole = np.full(events.patients, -np.inf), watched or events
+    np.maximum.at(last, whole.patient, whole.time)
     first = np.full((events.patients, len(events.names)), np.inf)
     np.minimum.at(first, (events.patient, events.variable), events.time)
     found = np.ones((len(events.names), len(grid)))

@@ -40,6 +40,8 @@ def test_a_row_of_figures_a_patient(two: Events) -> None:
     assert pulse[0] == pytest.approx([3, 70, 60, 80, 60, 80, 300 / (1400 / 3)])
     assert pulse[1, :6] == pytest.approx([1, 90, 90, 90, 90, 90]) and np.isnan(pulse[1, 6])
     assert pulse[2, 0] == 0 and np.isnan(pulse[2, 1:]).all()
+    at_once = Events(np.zeros(7, int), np.full(7, 0.05), np.zeros(7, int), np.arange(7.0), 1, ("x",))  # 7 * 0.05 / 7 is not 0.05
+    assert np.isnan(stats.summaries(at_once)[0, 6])
 
 
 def test_moments_know_what_was_before_and_no_other_patient(two: Events) -> None:
@@ -60,6 +62,15 @@ def test_persistence_with_and_without_the_patients_own_mean() -> None:
     assert np.isnan(stats.persistence(events, least=61)).all()  # there are 60 pairs
 
 
+def test_values_that_never_change_persist_between_patients_and_tell_nothing_within() -> None:
+    """Two hundred patients with seven equal values each; what is left of 36.1 less the mean of seven such is rounding."""
+    value = np.repeat(np.arange(361, 561) / 10, 7)
+    still = Events(np.repeat(np.arange(200), 7), np.tile(np.arange(7.0), 200), np.zeros(1400, int), value, 200, ("x",))
+    assert stats.persistence(still)[0] == pytest.approx(1) and stats.persistence(still, within=True)[0] == 0
+    equal = Events(still.patient, still.time, still.variable, np.full(1400, 0.1), 200, ("x",))
+    assert stats.persistence(equal)[0] == 0
+
+
 def test_the_correlation_of_every_two_columns_over_the_rows_that_have_both() -> None:
     draw = np.random.default_rng(1)
     x = draw.normal(size=(400, 2))
@@ -74,6 +85,9 @@ def test_event_free_shares_are_those_of_kaplan_and_meier() -> None:
     """Of three patients one has a stroke at 2, one leaves at 1, one has it at 4: 1, then 1/2 after 2, then 0."""
     events = Events(np.array([0, 1, 2]), np.array([2.0, 1, 4]), np.array([0, 1, 0]), np.full(3, np.nan), 3, ("stroke", "fall"))
     assert stats.event_free(events, np.array([0.5, 1, 2, 3, 4]))[0].tolist() == [1, 1, 0.5, 0.5, 0]
+    longer = Events(events.patient, np.array([2.0, 3, 4]), events.variable, events.value, 3, events.names)  # the fall at 3, not at 1
+    strokes = stats.only(longer, np.array([0]))
+    assert stats.event_free(strokes, np.array([2.0]), longer)[0, 0] == pytest.approx(2 / 3)
 
 
 def test_events_of_drawn_patients_are_theirs_and_a_patient_drawn_twice_is_two(two: Events) -> None:
