@@ -83,6 +83,7 @@ def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
     ruler = _Ruler.of(histories)
     found = _compare(histories, ruler, seed, lambda done, total: step(done, total, "faithful: histories", {}))
     names, codes = histories.values["real"].names, histories.common["real"].names
+    paired = tuple(names[at] for at in ruler.paired)
     gap = lambda one: float(np.nanmean(np.abs(one[0] - one[1]))) if not np.isnan(one[0] - one[1]).all() else float("nan")  # noqa: E731
     matrix = lambda one: stats.apart(one[0], one[1])  # noqa: E731
     told = [
@@ -116,9 +117,9 @@ def sequences(evidence: Evidence, *, seed: int, table: str | None = None, on_ste
                  _worst("The same after each patient's own mean is taken off", found["lag1_within"], names),
                  detail=_paired(names, found["lag1_within"].value), most=2.0),
         _finding("joint_values_error", "Error of how values of one moment go together", found["joint"], gap,
-                 _worst("Mean difference of the correlation of two variables at one moment", found["joint"], names), most=2.0),
+                 _worst("Mean difference of the correlation of two variables at one moment", found["joint"], paired), most=2.0),
         _finding("lagged_values_error", "Error of how one value foretells another", found["lagged"], gap,
-                 _worst("Mean difference of the correlation of a value with the last one of another variable", found["lagged"], names),
+                 _worst("Mean difference of the correlation of a value with the last one of another variable", found["lagged"], paired),
                  most=2.0),
     ]  # fmt: skip
     return told
@@ -129,6 +130,7 @@ class _Ruler:
     """What both sides are measured by, learned from real patients: how far values spread, and the times at which curves are read."""
 
     scale: np.ndarray  # (variables,) standard deviations of the real values; NaN for levels and where all are equal
+    paired: np.ndarray  # (at most 100,) the variables that most real patients have, in order
     grid: np.ndarray  # (times,)
 
     @staticmethod
@@ -139,7 +141,8 @@ class _Ruler:
             own = real.value[(real.variable == at) & ~np.isnan(real.value)]
             if column.numeric and len(own) and own.std() > 0:
                 scale[at] = own.std()
-        return _Ruler(scale, np.quantile(real.time, np.linspace(0.02, 0.98, 25)) if len(real.time) else np.empty(0))
+        paired = np.sort(np.argsort(-stats.holders(real), kind="stable")[:_MOST_CODES])
+        return _Ruler(scale, paired, np.quantile(real.time, np.linspace(0.02, 0.98, 25)) if len(real.time) else np.empty(0))
 
 
 def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[int, int], None]) -> dict[str, Trials]:
@@ -179,10 +182,10 @@ def _compare(histories: Histories, ruler: _Ruler, seed: int, on_turn: Callable[[
 def _measured(ruler: _Ruler, values: Events, codes: Events, common: Events) -> dict[str, Any]:
     """Everything that one side tells by itself."""
     figures = stats.summaries(values).reshape(values.patients, len(values.names), -1)
-    _, now, before = stats.moments(values)
-    now, before = (np.clip(side, *_held(side)) for side in (now, before))
     levels = np.isnan(ruler.scale)
-    now[:, levels] = before[:, levels] = np.nan
+    _, now, before = stats.moments(stats.only(values, ruler.paired))
+    now, before = (np.clip(side, *_held(side)) for side in (now, before))
+    now[:, levels[ruler.paired]] = before[:, levels[ruler.paired]] = np.nan
     return {
         "lengths": values.counts.sum(axis=1),
         "gaps": stats.gaps(values),
@@ -190,7 +193,7 @@ def _measured(ruler: _Ruler, values: Events, codes: Events, common: Events) -> d
         "together": stats.together(common),
         "at_once": stats.at_once(common),
         "transitions": stats.transitions(common),
-        "event_free": stats.event_free(common, ruler.grid),
+        "event_free": stats.event_free(common, ruler.grid, values),
         "values": [values.value[(values.variable == at) & ~np.isnan(values.value)] / scale for at, scale in enumerate(ruler.scale)],
         "ends": [_present(figures[:, at, place]) / scale for at, scale in enumerate(ruler.scale) for place in (4, 5)],
         "trends": [_present(figures[:, at, 6]) / scale for at, scale in enumerate(ruler.scale)],
@@ -227,8 +230,8 @@ def _differences(made: Mapping[str, Any], real: Mapping[str, Any]) -> dict[str, 
 
 
 def _ks(made: np.ndarray, real: np.ndarray) -> float:
-    """The Kolmogorov-Smirnov distance; 1 where only one side has values, NaN where neither has ten."""
-    if max(len(made), len(real)) < 10 or np.isnan(real).any():
+    """The Kolmogorov-Smirnov distance; 1 where only one side has values, NaN where neither has ten, or they have no scale."""
+    if max(len(made), len(real)) < 10 or np.isnan(made).any() or np.isnan(real).any():
         return float("nan")
     if not len(made) or not len(real):
         return 1.0
@@ -254,7 +257,8 @@ _DRAWN, _SPANS, _HANDFUL = 6, 12, 4
 
 def courses(histories: Histories) -> list[dict[str, Any]]:
     """Bands of the most measured numbers over time: the 10th, 50th and 90th percentile of real and of synthetic values in spans of time,
-    none where fewer than ten real patients have a value; and the courses of a few synthetic patients, never of real ones."""
+    none where fewer than ten real patients have a value, and no such variable where that is so in every span; and the courses of a few
+    synthetic patients, never of real ones."""
     real, made = histories.values["unseen"], histories.values["synthetic"]
     common = [at for at in np.argsort(-real.counts.sum(axis=0), kind="stable") if histories.variables[at].numeric]
     found = []
@@ -271,6 +275,8 @@ def courses(histories: Histories) -> list[dict[str, Any]]:
             for band, side, own in zip(bands, (real, made), inside, strict=True):
                 empty = few or not own.any()
                 band.append([None] * 3 if empty else [_round(one) for one in np.quantile(side.value[own], [0.1, 0.5, 0.9])])
+        if all(middle is None for _, middle, _ in bands[0]):
+            continue
         several = np.flatnonzero(np.bincount(made.patient[mine[1]], minlength=made.patients) >= 2)[:_HANDFUL]
         drawn = [mine[1] & (made.patient == one) for one in several]
         found.append(
@@ -315,9 +321,10 @@ def _finding(
     detail: Mapping[str, Any] | None = None,
     most: float = np.inf,
 ) -> Finding:
-    if np.isnan(of(trials.value)):
-        return Finding("faithful", name, title, None, "Too few patients have enough events for it to be told.")
-    return Finding("faithful", name, title, why=why, detail=detail or {}, **trials.summary(of, most=most))
+    summary = trials.summary(of, most=most)
+    if np.isnan([summary["value"], summary["reference"], *summary["interval"]]).any():
+        return Finding("faithful", name, title, None, "Too few patients have enough events for it, or for its doubt, to be told.")
+    return Finding("faithful", name, title, why=why, detail=detail or {}, **summary)
 
 
 def _worst(what: str, trials: Trials, names: tuple[str, ...]) -> str:

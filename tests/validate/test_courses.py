@@ -37,7 +37,11 @@ def test_bands_are_of_ten_patients_at_least_and_single_courses_are_synthetic() -
     made = ward(40, 4)
     few = Histories.of(Evidence(ward(40, 1), ward(4, 2), ward(4, 3), made))
     many = Histories.of(Evidence(ward(40, 1), ward(40, 2), ward(40, 3), made))
-    assert all(level is None for course in drawn(few) for level in course["real"]["middle"])
+    assert drawn(few) == []  # nothing to draw of eight patients
+    rarely = (pl.col("what") != "creatinine") | pl.col("stay").is_in([f"2-{at}" for at in range(5)])
+    five = with_events(ward(40, 2), lambda rows: rows.filter(rarely))
+    rare = drawn(Histories.of(Evidence(ward(40, 1), five, ward(4, 3), made)))  # creatinine of nine unseen patients at most
+    assert len(courses.trajectories(rare)) == len(rare) == 3
     pulse = next(course for course in drawn(many) if course["name"] == "pulse")
     assert all(low <= middle <= high for low, middle, high in zip(*pulse["real"].values(), strict=True))
     own = made.linked["events"].filter(what="pulse")["value"].to_list()

@@ -8,6 +8,7 @@ import pytest
 
 from proband.cohort import Cohort
 from proband.schema import Column, Schema, Table
+from proband.validate import sequences as judges
 from proband.validate.charts import charts_broken
 from proband.validate.findings import Evidence, Finding
 from proband.validate.histories import flattened
@@ -16,7 +17,8 @@ from proband.validate.limits import LIMITS
 from proband.validate.moments import moment_detection, next_values
 from proband.validate.privacy import privacy
 from proband.validate.recurrent import recurrent_detection
-from proband.validate.sequences import sequences
+from proband.validate.sequences import Histories, _finding, _ks, _measured, _Ruler, sequences
+from proband.validate.trials import Trials
 from tests.ward import resampled, ward, with_events
 
 TRAIN, HOLDOUT, REFERENCE = ward(300, 1), ward(150, 2), ward(150, 3)
@@ -98,6 +100,44 @@ def test_the_courses_of_levels_are_judged_as_codes() -> None:
     transitions = found["transitions_error"]
     assert transitions.value == pytest.approx(0.8, abs=0.1) and transitions.reference < 0.1  # .9 against .1 stay as they are
     assert found["rates_error"].value < 0.2 and found["values_distance"].value is None  # there is no number to judge
+
+
+def test_pairs_are_of_the_hundred_variables_that_most_patients_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 101 variables one patient alone has the first. The third repeats the second in real patients, and not in synthetic ones."""
+
+    def clinic(seed: int, *, repeats: bool) -> Cohort:
+        draw = np.random.default_rng(seed)
+        names, values = np.array([f"{seed}-{at}" for at in range(50)]), draw.normal(size=(101, 500))
+        values[0, 10:] = np.nan
+        values[2] = values[1] if repeats else values[2]
+        columns = {f"v{at}": pl.Series(row).fill_nan(None) for at, row in enumerate(values)}
+        visits = pl.DataFrame({"id": np.repeat(names, 10), "day": np.tile(np.arange(10), 50)} | columns)
+        identity, day = Column(name="id", kind="identifier"), Column(name="day", kind="integer")
+        numbers = tuple(Column(name=name, kind="number") for name in columns)
+        tables = (
+            Table(name="patients", key="id", columns=(identity,)),
+            Table(name="visits", parent="patients", on="id", order=("day",), columns=(identity, day, *numbers)),
+        )
+        return Cohort(Schema(tables=tables), pl.DataFrame({"id": names}), linked={"visits": visits})
+
+    found = Evidence(*(clinic(seed, repeats=True) for seed in (1, 2, 3)), clinic(4, repeats=False))
+    histories = Histories.of(found)
+    ruler = _Ruler.of(histories)
+    assert ruler.paired.tolist() == list(range(1, 101))
+    made = _measured(ruler, *(side["synthetic"] for side in (histories.values, histories.codes, histories.common)))
+    assert made["joint"].shape == made["lagged"].shape == (100, 100)
+    monkeypatch.setattr(judges, "REPEATS", 2)  # what is asked here is not how sure the judge is
+    joint = next(one for one in sequences(found, seed=1) if one.name == "joint_values_error")
+    assert joint.why.endswith("farthest for 'v1' and 'v2'.")
+
+
+def test_what_has_no_scale_or_no_doubt_is_not_told() -> None:
+    """A level has no trend, whether or not somebody real has two of it; and of a value without an interval a gate could not judge."""
+    assert np.isnan(_ks(np.full(12, np.nan), np.empty(0))) and _ks(np.arange(12.0), np.empty(0)) == 1
+    known, unknown = np.full((20, 1), 0.1), np.array([[0.1]] * 19 + [[np.nan]])
+    for spread, reference, value in ((known, known, 0.2), (unknown, known, None), (known, unknown, None)):
+        one = _finding("x", "X", Trials(np.array([0.2]), spread, reference, known), lambda one: float(one[0]), "Why.")
+        assert one.value == value and (value is not None or "doubt" in one.why)
 
 
 def test_what_charts_keep_to_is_learned_and_counted() -> None:
