@@ -192,8 +192,8 @@ def _learn(column: Column, real: pl.Series) -> Coding:
         values = values[np.isfinite(values) & ~outside(column, values)]
         cut = bins(values, MOST_BINS)
         return Coding(column, cut, (), ("missing", "not allowed", *_bin_labels(column, cut)))
-    counts = words(real).drop_nulls().value_counts(sort=False)
-    counts = counts.sort(["count", counts.columns[0]], descending=[True, False])
+    counts = words(real).drop_nulls().value_counts(sort=False, name="(n)")
+    counts = counts.sort(["(n)", counts.columns[0]], descending=[True, False])
     allowed = set(column.categories or ("false", "true"))
     levels = tuple(level for level in counts[counts.columns[0]].to_list() if level in allowed)
     levels += tuple(level for level in (column.categories or ("false", "true")) if level not in set(levels))

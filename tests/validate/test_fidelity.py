@@ -95,6 +95,13 @@ def test_no_cell_with_few_patients_is_shown(parts: list[Cohort]) -> None:
     assert labels == ["sinus", "other"]
 
 
+def test_a_column_may_be_called_count() -> None:
+    column = Column(name="count", kind="category", categories=("few", "many", "none"))
+    cohort = Cohort(Schema(tables=(Table(name="p", columns=(column,)),)), pl.DataFrame({"count": ["many"] * 20 + ["few"] * 10}))
+    evidence, _ = gather(cohort, cohort, cohort, reference=cohort)
+    assert tables(evidence, seed=0).codings[0].levels == ("many", "few", "none")
+
+
 def test_ends_of_bins_have_three_significant_digits() -> None:
     column = Column(name="urine", kind="integer")
     frame = pl.DataFrame({"urine": np.arange(10_001, 10_001 + 997)})
