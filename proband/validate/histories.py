@@ -47,14 +47,17 @@ def events(cohort: Cohort, name: str | None = None) -> Events:
     """The events of one linked table, `patients` counted in order of appearance in the first table.
 
     Times are those of the table's first `order` column: numbers as they are; dates in days, date-times in hours since the patient's
-    first row; without an order, the place of the row. A discrete value is the number of its level. Rows that no patient owns, a
-    variable that is not declared, and rows without a time are left out.
+    first row; without an order, the place of the row. Numbers that count from an owner below the patient on (minutes of a stay) go on from
+    one owner to the next, in the order of their table: a later one's 0 lies one unit past the end of the one before. A discrete value is
+    the number of its level. Rows that no patient owns, a variable that is not declared, and rows without a time are left out.
     """
     table = history_table(cohort.schema, name)
     known = history_variables(table)
     frame = cohort.linked[table.name].with_columns(owners(cohort, table))
     frame = frame.with_columns(_time(frame, table).alias("__time"))
     frame = frame.filter(pl.col("__patient").is_not_null() & pl.col("__time").is_not_null())
+    if table.parent != cohort.schema.table.name and table.order and table[table.order[0]].kind in ("number", "integer"):
+        frame = _one_after_another(frame, cohort, table)
     codes = {column.name: at for at, column in enumerate(known)}
     if table.measures:
         code, value = table.measures
@@ -116,6 +119,18 @@ def _time(frame: pl.DataFrame, table: Table) -> pl.Expr:
     unit = {"date": 1.0, "datetime": 3600e6, "time": 3600e9}[column.kind]
     physical = time.to_physical().cast(pl.Float64)
     return (physical - (physical.min().over("__patient") if column.kind != "time" else 0)) / unit
+
+
+def _one_after_another(frame: pl.DataFrame, cohort: Cohort, table: Table) -> pl.DataFrame:
+    """The rows with the clock of each owner set past the end of that of the patient's owner before, so that no two share a moment."""
+    parent, on = cohort.schema[table.parent or ""], table.on or ""
+    above = cohort.linked[parent.name].sort(*parent.order, maintain_order=True) if parent.order else cohort.linked[parent.name]
+    places = above.select(pl.col(parent.key or "").alias(on)).unique(keep="first", maintain_order=True).with_row_index("__place")
+    spans = frame.group_by("__patient", on).agg(pl.col("__time").min().alias("__start"), pl.col("__time").max().alias("__end"))
+    begins = pl.col("__end").shift(1) + 1 - pl.min_horizontal("__start", 0)
+    spans = spans.join(places, on=on).sort("__patient", "__place")
+    spans = spans.select(on, begins.fill_null(0).cum_sum().over("__patient").alias("__zero"))
+    return frame.join(spans, on=on, maintain_order="left").with_columns(pl.col("__time") + pl.col("__zero"))
 
 
 def _number(column: Column) -> pl.Expr:

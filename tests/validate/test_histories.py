@@ -95,6 +95,33 @@ def test_events_of_a_grandchild_belong_to_the_patient_and_dates_run_from_their_f
     assert found.variable.tolist() == [0, 1] and found.value.tolist() == [140.0, 4.1]
 
 
+def test_a_clock_that_counts_from_each_stay_goes_on_from_stay_to_stay() -> None:
+    """Patient a is in stay x, to minute 10, then in y, whose blood was drawn 5 minutes before it began; b is in z alone, at minute 7."""
+    stays = Table(
+        name="stays",
+        key="stay",
+        parent="patients",
+        on="id",
+        order=("admitted",),
+        columns=(Column(name="stay", kind="identifier"), Column(name="id", kind="identifier"), Column(name="admitted", kind="date")),
+    )
+    labs = Table(
+        name="labs",
+        parent="stays",
+        on="stay",
+        order=("minute",),
+        columns=(Column(name="stay", kind="identifier"), Column(name="minute", kind="integer"), Column(name="pulse", kind="number")),
+    )
+    days = [dt.date(2020, 2, 1), dt.date(2020, 1, 1), dt.date(2020, 1, 1)]
+    linked = {
+        "stays": pl.DataFrame({"stay": ["y", "x", "z"], "id": ["a", "a", "b"], "admitted": days}),
+        "labs": pl.DataFrame({"stay": ["y", "x", "y", "x", "z"], "minute": [0, 0, -5, 10, 7], "pulse": [81.0, 70, 80, 71, 60]}),
+    }
+    found = events(Cohort(Schema(tables=(PATIENTS, stays, labs)), pl.DataFrame({"id": ["a", "b"], "age": [50, 60]}), linked=linked), "labs")
+    assert found.value.tolist() == [70, 71, 80, 81, 60] and found.time.tolist() == [0, 10, 11, 16, 7]
+    assert found.moment.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_flattened_evidence_has_the_columns_that_tell_something_in_the_training_patients() -> None:
     train = ward(60, 1)
     flat = flattened(Evidence(train, ward(30, 2), ward(30, 3), ward(40, 4)))
