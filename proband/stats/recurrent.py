@@ -100,11 +100,13 @@ class _Scales(NamedTuple):
 def told_apart(states: np.ndarray, labels: np.ndarray, *, seed: int, folds: int = 5) -> np.ndarray:
     """(patients,) scores of a ridge regression of the labels (1 or 0) on the states, each patient judged by one that saw the others only.
 
-    Scores are ranks within a fold, as those of `discriminate`.
+    Scores are ranks within a fold, as those of `discriminate`; every fold has its share of either label, so that they mean the same.
     """
     known = (states - states.mean(axis=0)) / np.maximum(states.std(axis=0), 1e-6)
     wanted = labels - labels.mean()
-    fold = np.random.default_rng(seed).permutation(len(labels)) % folds
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    place = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])  # each side is dealt out by itself
+    fold = place[np.argsort(order)] % folds
     ridge = _RIDGE * known.shape[1] * np.eye(known.shape[1])
     scores = np.full(len(labels), 0.5)
     with threadpool_limits(1):

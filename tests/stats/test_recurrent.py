@@ -37,6 +37,14 @@ def test_the_same_gaps_in_another_order() -> None:
     assert success(courses(STEADY, first, 100, 1), courses(STEADY, second, 100, 3)) > 0.95
 
 
+@pytest.mark.parametrize("patients", [3, 10, 13, 40])
+def test_few_patients_who_differ_wholly_are_told_apart_wholly(patients: int) -> None:
+    """Every fold has as many of either side, so that ranks within a fold are alike in all of them."""
+    labels = np.repeat([1, 0], patients)
+    states = labels[:, None] + 0.01 * np.random.default_rng(1).normal(size=(2 * patients, 3))
+    assert auc(told_apart(states, labels, seed=1), labels) == 1
+
+
 def test_two_draws_of_the_same_patients_are_told_apart_by_chance() -> None:
     found = [success(courses(STEADY, EVEN, 100, at), courses(STEADY, EVEN, 100, at + 2)) for at in range(1, 21, 4)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.08)  # five of 100 v 100: 3 x .05 / sqrt(5), and the fit's own doubt
