@@ -14,7 +14,7 @@ from matplotlib.ticker import AutoMinorLocator, MaxNLocator, MultipleLocator, Nu
 from proband.validate.pictures import BAD, FAKE, INK, MUTED, REAL, WIDTH, draw, number, numbers, short
 from proband.validate.plates import Plate
 
-#: A strip on ECG paper is at most so long, in seconds; beyond, or in another unit than mV, the squares are whatever suits.
+#: A strip on ECG paper is at most so long, in seconds; beyond, or with another unit than mV, the squares are whatever suits.
 _PAPER_S = 12.0
 
 _MOST_CHANNELS = 3
@@ -61,16 +61,17 @@ def _strip(place: int, group: Mapping[str, Any]) -> Plate:
         raise ValueError("strips of unequal shape")
     seconds = np.arange(middle.shape[1]) / float(group["rate_hz"])
     shown = slice(0, _MOST_CHANNELS)
-    paper = units[0] == "mV" and seconds[-1] <= _PAPER_S
+    paper = set(units[shown]) == {"mV"} and seconds[-1] <= _PAPER_S
     height = 74 * (1 + len(made)) + 26
+    everything = np.concatenate([middle[shown] - spread[shown], middle[shown] + spread[shown], *(one[shown] for one in made)])
+    low, high = float(everything.min()), float(everything.max())
+    large = _large(float(np.ptp(seconds)), 0.2) if paper else None, _large(high - low, 0.5) if paper else None
 
     def paint(figure: Figure) -> None:
-        everything = np.concatenate([middle[shown] - spread[shown], middle[shown] + spread[shown], *(one[shown] for one in made)])
-        low, high = float(everything.min()), float(everything.max())
         room = 0.06 * (high - low) or 1.0
         for row in range(1 + len(made)):
             axes = figure.add_axes((0.1, 1 - (row + 1) * 74 / height + 3 / height, 0.88, 68 / height))
-            _grid(axes, paper, float(np.ptp(seconds)), high - low)
+            _grid(axes, large)
             for at in range(*shown.indices(len(middle))):
                 colour = (REAL if row == 0 else FAKE, INK, MUTED)[at]
                 if row == 0:
@@ -81,7 +82,8 @@ def _strip(place: int, group: Mapping[str, Any]) -> Plate:
             axes.tick_params(which="minor", length=0)
         figure.text(0.54, 3 / height, "s", fontsize=8, color=MUTED)
 
-    squares = "A large square is 0.2 s and 0.5 mV. " if paper else ""
+    sides = " and ".join(f"{side:g} {unit}" for side, unit in zip(large, ("s", "mV"), strict=True) if side)
+    squares = f"A large square is {sides}. " if sides else ""
     listed = ", ".join(f"{name} ({unit})" for name, unit in zip(channels[shown], units[shown], strict=True))
     caption = f"Above the mean real record and one standard deviation around it; below single synthetic ones. {squares}{listed}."
     label = f"Strips of {group['name']}: the mean of real records above, {len(made)} synthetic ones below; {listed}."
@@ -89,15 +91,16 @@ def _strip(place: int, group: Mapping[str, Any]) -> Plate:
     return Plate(title, caption, Markup(draw(f"strip-{place}", WIDTH, height, label, paint)))
 
 
-def _grid(axes: Axes, paper: bool, seconds: float, high: float) -> None:
+def _large(span: float, side: float) -> float | None:
+    """How long a large square is: `side` as on ECG paper, five times that where there would be too many, None where still."""
+    return side if span / side <= 8 else 5 * side if span / side <= 60 else None
+
+
+def _grid(axes: Axes, large: tuple[float | None, float | None]) -> None:
     """1 mm and 5 mm of ECG paper at 25 mm a second and 10 mm a millivolt; else about as many squares."""
-    for axis, span, large in ((axes.xaxis, seconds, 0.2), (axes.yaxis, high, 0.5)):
-        if paper and span / large <= 60:
-            axis.set_major_locator(MultipleLocator(large * (1 if span / large <= 8 else 5)))
-            axis.set_minor_locator(MultipleLocator(large / 5 if span / large <= 15 else large))
-        else:
-            axis.set_major_locator(MaxNLocator(4))
-            axis.set_minor_locator(AutoMinorLocator(5))
+    for axis, side in zip((axes.xaxis, axes.yaxis), large, strict=True):
+        axis.set_major_locator(MultipleLocator(side) if side else MaxNLocator(4))
+        axis.set_minor_locator(MultipleLocator(side / 5) if side else AutoMinorLocator(5))
         axis.grid(which="major", color=BAD, alpha=0.4, linewidth=0.6)
         axis.grid(which="minor", color=BAD, alpha=0.18, linewidth=0.4)
     axes.set_axisbelow(True)

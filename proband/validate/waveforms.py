@@ -18,7 +18,8 @@ from proband.validate.recordings import FEWEST, FEWEST_PATIENTS, Recordings
 from proband.validate.trials import FLOORS, REPEATS, Trials
 from proband.validate.whose_record import whose_record
 
-#: Random convolutions that a discriminator reads beside the figures, real against real repeated, and records that it reads of a side.
+#: Random convolutions that a discriminator reads beside the figures, real against real repeated, and records that it, and the classifier,
+#: read of a side.
 _KERNELS, _REFERENCES, _RECORDS = 60, 3, 2_000
 
 _TREES, _FOLDS = 100, 4
@@ -212,10 +213,10 @@ def _strips(held: Recordings) -> list[dict[str, Any]]:
 
 def _detection(held: Recordings, seed: int) -> Finding:
     """`signal_auc`: randomised trees see each record's power, rhythm, amplitude, course and random convolutions of it."""
-    n = min(held.matched, _RECORDS)
+    n, generator = min(held.matched, _RECORDS), seeds.generator(seed, "signal_auc")
 
     def drawn(side: str, patients: np.ndarray) -> np.ndarray:
-        return held.patients[side].rows(patients)
+        return _some(held.patients[side].rows(patients), generator)
 
     def judged(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray, Patients]:
         seen = [_seen(held.values[side][rows]) for side, rows in (one, other)]
@@ -224,7 +225,6 @@ def _detection(held: Recordings, seed: int) -> Finding:
         patients = Patients(np.concatenate([owners[0], owners[1] + owners[0].max() + 1]))
         return _cross_fitted(np.concatenate(seen), labels, patients.code, number), labels, patients
 
-    generator = seeds.generator(seed, "signal_auc")
     sides = [(side, drawn(side, generator.permutation(held.patients[side].count)[:n])) for side in ("synthetic", "unseen")]
     scores, labels, patients = judged(sides[0], sides[1], seeds.integer(seed, "signal_auc", "judge"))
     value = auc(scores, labels)
@@ -245,6 +245,11 @@ def _detection(held: Recordings, seed: int) -> Finding:
         reference=float(np.mean(reference)),
         reference_interval=percentiles(np.array(reference)),
     )
+
+
+def _some(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """All of these rows, or 2,000 at random: a patient may have thousands of records."""
+    return rows if len(rows) <= _RECORDS else generator.permutation(rows)[:_RECORDS]
 
 
 def _cross_fitted(values: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
@@ -279,20 +284,22 @@ def _usefulness(held: Recordings, schema: Schema, target: str | None, seed: int)
         why = f"Of the {' and the '.join(few)} records fewer than {FEWEST} have a '{target}': too few to learn from, or to ask about."
         return Finding("useful", name, title, None, why)
     generator = seeds.generator(seed, name)
-    n = min(len(rows["train"]), len(rows["synthetic"]), _RECORDS)
-    seen = {side: stats.kernels(held.values[side], _CLASSIFIER_KERNELS) for side in truth}
-    test, wanted = seen["unseen"][rows["unseen"]], truth["unseen"][rows["unseen"]]
+    rows = {side: _some(one, generator) for side, one in rows.items()}
+    truth = {side: truth[side][one] for side, one in rows.items()}
+    seen = {side: stats.kernels(held.values[side][one], _CLASSIFIER_KERNELS) for side, one in rows.items()}
+    size = len(rows["train"])
+    n = min(size, len(rows["synthetic"]))
 
     def right(side: str, chosen: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """(unseen records,) 1 where a classifier that learned from these rows is right."""
-        return (_classified(seen[side][chosen], truth[side][chosen] if labels is None else labels, test) == wanted).astype(float)
+        """(unseen records,) 1 where a classifier that learned from these records is right."""
+        learned = truth[side][chosen] if labels is None else labels
+        return (_classified(seen[side][chosen], learned, seen["unseen"]) == truth["unseen"]).astype(float)
 
-    own = generator.permutation(rows["train"])[:n]
-    real, made = right("train", own), right("synthetic", generator.permutation(rows["synthetic"])[:n])
+    own = generator.permutation(size)[:n]
+    real, made = right("train", own), right("synthetic", generator.permutation(len(rows["synthetic"]))[:n])
     floor = right("train", own, generator.permutation(truth["train"][own]))
     reference = [
-        float(np.mean(right("train", generator.choice(rows["train"], n)) - right("train", generator.choice(rows["train"], n))))
-        for _ in range(_REFERENCES)
+        float(np.mean(right("train", generator.choice(size, n)) - right("train", generator.choice(size, n)))) for _ in range(_REFERENCES)
     ]
     patients = Patients(held.patients["unseen"].code[rows["unseen"]])
     value = float(np.mean(real - made))

@@ -12,7 +12,7 @@ from proband.stats import waveforms as stats
 from proband.validate import strips, waveforms
 from proband.validate.limits import LIMITS
 from proband.validate.recordings import Recordings, with_figures
-from proband.validate.waveforms import _detection, _likeness, _strips, _usefulness
+from proband.validate.waveforms import _detection, _likeness, _some, _strips, _usefulness
 from proband.validate.whose_record import whose_record
 from tests.hearts import SCHEMA, hearts
 
@@ -173,6 +173,26 @@ def test_pictures(fresh: Mapping[str, Finding]):
     assert all("<svg" in plate.svg for plate in shown) and "0.2 s and 0.5 mV" in shown[0].caption
     with pytest.raises(ValueError, match="unequal"):
         strips.strips([detail["strips"][0] | {"synthetic": [[[1.0]]]}])
+
+
+def test_the_caption_tells_the_squares_that_are_drawn():
+    """Beats of 1 s and a rhythm of 10 s; one channel of 1 mV, of 6 mV, or beside another in mmHg."""
+
+    def caption(seconds: int, high: float, *units: str) -> str:
+        wave = [[0.0, high] * (5 * seconds)] * len(units)
+        group = {"name": "all", "rate_hz": 10, "channels": units, "units": units, "synthetic": [wave]}
+        return strips.strips([group | {"real": {"middle": wave, "spread": np.zeros_like(wave).tolist()}}])[0].caption
+
+    assert "A large square is 0.2 s and 0.5 mV." in caption(1, 1.0, "mV")
+    assert "A large square is 1 s and 2.5 mV." in caption(10, 6.0, "mV")
+    assert "A large square is 0.2 s." in caption(1, 40.0, "mV")  # eighty times 0.5 mV: whatever suits
+    assert "square" not in caption(1, 1.0, "mV", "mmHg") and "square" not in caption(20, 1.0, "mV")
+
+
+def test_no_more_than_two_thousand_records_are_read():
+    rows = np.arange(3_000)
+    some = _some(rows, np.random.default_rng(0))
+    assert len(set(some)) == 2_000 and _some(some, np.random.default_rng(0)) is some
 
 
 def test_figures_of_a_wave_that_can_be_worked_out():
