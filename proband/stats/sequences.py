@@ -247,14 +247,14 @@ def transitions(events: Events) -> np.ndarray:
     return np.asarray(before.T @ after / np.maximum(before.sum(axis=0), 1)[:, None])
 
 
-def event_free(events: Events, grid: np.ndarray, watched: Events | None = None) -> np.ndarray:
+def event_free(events: Events, grid: np.ndarray, whole: Events | None = None) -> np.ndarray:
     """(variables, times) the Kaplan-Meier share of patients who had no event of a variable up to each time of `grid`, from time 0 on.
 
-    A patient without one is watched until their last moment of any kind, in `watched` where `events` are some of the kinds only. Kaplan
+    A patient without one is watched until their last moment of any kind, in `whole` where `events` are some of the kinds only. Kaplan
     and Meier, JASA 1958.
     """
-    last, whole = np.full(events.patients, -np.inf), watched or events
-    np.maximum.at(last, whole.patient, whole.time)
+    last, all_kinds = np.full(events.patients, -np.inf), whole or events
+    np.maximum.at(last, all_kinds.patient, all_kinds.time)
     first = np.full((events.patients, len(events.names)), np.inf)
     np.minimum.at(first, (events.patient, events.variable), events.time)
     found = np.ones((len(events.names), len(grid)))
