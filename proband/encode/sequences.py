@@ -38,11 +38,14 @@ class StepEncoder:
     `measures` (`Measured`), else of each column. Two rows of one owner, time and code make two steps, with gap 0 between them. Values keep
     their atoms, grids and bounds as in any table (`TableEncoder`). The clock runs in `unit` (numbers 1, days, minutes or seconds)
     from the owner's origin: 0 for numbers; for dates and date-times the parent's own time, or where the patient's histories begin.
+
+    unmoved   (1 + variables,) how often a value that stays in its range since the last one stays what it was: a weight is charted again
     """
 
     table: Table
     encoder: TableEncoder
     unit: float
+    unmoved: np.ndarray
     measured: Measured | None = None
     beside: Beside | None = None
 
@@ -73,12 +76,13 @@ class StepEncoder:
                 f"Table {table.name!r} has {len(variables)} columns to tell; {MOST_VARIABLES} can be told together. Keep those that matter."
             )
         schema = Schema(tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), gap, *variables)),))
-        blank = StepEncoder(table, TableEncoder(schema, (), (), {}, (), ""), unit, measured)
+        blank = StepEncoder(table, TableEncoder(schema, (), (), {}, (), ""), unit, np.zeros(0), measured)
         wide, owner, _ = blank.wide(frame, owners, origins)
         names = pl.Series(_OWNER, patients[owner].astype(str), dtype=pl.String)
         endings = pl.DataFrame({_OWNER: pl.Series([str(p) for p in patients], dtype=pl.String)})
-        wide = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
-        return StepEncoder(table, TableEncoder.fit(Cohort(schema, wide)), unit, measured, beside)
+        everyone = pl.concat([wide.with_columns(names), endings], how="diagonal").select(column.name for column in schema.table.columns)
+        encoder = TableEncoder.fit(Cohort(schema, everyone))
+        return StepEncoder(table, encoder, unit, _unmoved(encoder, wide, owner), measured, beside)
 
     @cached_property
     def whole(self) -> bool:
@@ -142,6 +146,10 @@ class StepEncoder:
         table, tokens = self.table, self._agreeing(steps.tokens.astype(np.int32), rng)
         within = np.stack([self.encoder.bins(field)[tokens[:, field]] for field in range(tokens.shape[1])], axis=1)
         offsets = np.where(within, rng.random(tokens.shape), 0.5).astype(np.float32)
+        for field in np.flatnonzero(self.unmoved):
+            measured, same = _again(tokens[:, field], steps.owner)
+            moved = np.append(True, ~(same & (rng.random(len(same)) < self.unmoved[field])))[: len(measured)]
+            offsets[measured, field] = offsets[measured[moved], field][np.cumsum(moved) - 1]
         made = self.encoder.decode(Codes(tokens, offsets))
         time = time_of(table)
         low, high = physical_bounds(time)
@@ -183,6 +191,7 @@ class StepEncoder:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         plain, arrays = self.encoder.state()
         config: dict[str, Any] = {"encoder": plain, "schema": self.encoder.schema.model_dump(mode="json"), "unit": self.unit}
+        arrays["unmoved"] = self.unmoved
         for name in ("measured", "beside"):
             part: Measured | Beside | None = getattr(self, name)
             if part is not None:
@@ -198,7 +207,28 @@ class StepEncoder:
         encoder = TableEncoder.restored(schema, config["encoder"], arrays)
         measured = Measured.restored(table, config["measured"], under("measured.")) if table.measures else None
         beside = Beside.restored(table, config["beside"], under("beside.")) if "beside" in config else None
-        return StepEncoder(table, encoder, float(config["unit"]), measured, beside)
+        unmoved = arrays["unmoved"]
+        if unmoved.shape != (len(encoder.fields),):
+            raise ValueError("what stays unmoved does not fit the variables")
+        return StepEncoder(table, encoder, float(config["unit"]), unmoved, measured, beside)
+
+
+def _again(tokens: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The steps at which a variable is measured, and for all but the first whether its token is that owner's last one."""
+    rows = np.flatnonzero(tokens > 0)
+    return rows, (np.diff(tokens[rows]) == 0) & (np.diff(owner[rows]) == 0)
+
+
+def _unmoved(encoder: TableEncoder, wide: pl.DataFrame, owner: np.ndarray) -> np.ndarray:
+    """(fields,) of the values that stay in their range, the share that is equal to the last one; 0 for the gap and what has no ranges."""
+    tokens, found = encoder.encode(wide).tokens, np.zeros(len(encoder.fields))
+    for field, name in enumerate(each.name for each in encoder.fields):
+        if name in wide.columns and name != _GAP and encoder.bins(field).any():
+            rows, same = _again(tokens[:, field], owner)
+            there = same & encoder.bins(field)[tokens[rows[1:], field]]
+            equal = np.diff(to_numbers(wide[name])[rows]) == 0
+            found[field] = equal[there].mean() if there.any() else 0.0
+    return found
 
 
 def owners_of(table: Table, frame: pl.DataFrame, owners: pl.Series) -> np.ndarray:

@@ -124,8 +124,9 @@ def _step(
         rows = there[:, v].nonzero()[:, 0]
         if len(rows):
             variable = torch.full_like(rows, v)
-            hidden = net.value_hidden(base[rows], own[rows, v], state.past.last[rows, v], variable, before[rows], tables)
-            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, own[rows, v], v, tables), rng)
+            last = state.past.last[rows, v]
+            hidden = net.value_hidden(base[rows], own[rows, v], last, variable, before[rows], tables)
+            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, own[rows, v], last, v, tables), rng)
             before[rows] += tables["before"][tokens[rows, 1 + v] + net.steps.starts[1 + v]]
     return tokens
 

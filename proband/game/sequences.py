@@ -118,7 +118,7 @@ class Historian(nn.Module):
         self.deep = nn.ModuleList([linear(NARROW, 2 * NARROW, rng, gain=2**0.5), linear(2 * NARROW, NARROW, rng, gain=0.0)])
         self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
         self.bias = nn.Parameter(torch.zeros(steps.width))
-        self.lean, self.bend = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(2))
+        self.lean, self.bend, self.stay = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(3))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
         shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
         self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
@@ -196,15 +196,17 @@ class Historian(nn.Module):
         first, second = self.deep
         return silu(x + second(silu(first(layer_norm(x, x.shape[-1:])))))
 
-    def value_logits(self, hidden: Tensor, own: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
+    def value_logits(self, hidden: Tensor, own: Tensor, last: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
         """(entries, levels of the variable but 0).
 
-        Beside what the network makes of each level, a normal curve along those in order, whose place and width follow from the variable's
-        own past: few histories are enough to learn that a value stays near the last one.
+        Beside what the network makes of each level, something for the last one, and a normal curve along those in order, whose place and
+        width follow from the variable's own past: few histories are enough to learn that a value stays what it was, or near it.
         """
         part = self.steps.part(1 + variable)
         part = slice(part.start + 1, part.stop)
         logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
+        stay = PULL * (own @ self.stay[variable]) * (last > 0)
+        logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
         if not self.steps.ordered[1 + variable]:
             return logits
         score = self.score[part]
@@ -327,12 +329,13 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     turn = torch.argsort(variable, stable=True)  # variable by variable
     step, variable, value_before = step[turn], variable[turn], value_before[turn]
     mine = own[step, variable]
-    hidden = net.value_hidden(told[step], mine, past.last[step, variable], variable, value_before, tables)
+    last = past.last[step, variable]
+    hidden = net.value_hidden(told[step], mine, last, variable, value_before, tables)
     right = tokens[step, 1 + variable] - 1
     sizes = torch.bincount(variable, minlength=net.variables).tolist()
     parts = [
-        cross_entropy(net.value_logits(h, o, v, tables), r, reduction="none")
-        for v, (h, o, r) in enumerate(zip(hidden.split(sizes), mine.split(sizes), right.split(sizes), strict=True))
+        cross_entropy(net.value_logits(h, o, b, v, tables), r, reduction="none")
+        for v, (h, o, b, r) in enumerate(zip(hidden.split(sizes), mine.split(sizes), last.split(sizes), right.split(sizes), strict=True))
         if len(r)
     ]
     value = torch.cat(parts) if parts else torch.zeros(0)

@@ -371,3 +371,23 @@ def test_ends_are_mended_at_every_length() -> None:
     made = SequenceGAN(minutes=0.005, select=False).fit(charts(200), seed=0).sample(400, seed=1)  # hardly any training
     drawn = made.linked["events"].group_by("stay").agg(pl.col("minute").n_unique())["minute"]
     assert abs(drawn.mean() - counts.mean()) < 1 and abs(drawn.std() - counts.std()) < 1
+
+
+def test_what_is_charted_again_unchanged_stays_what_it_was() -> None:
+    """Weights of many levels, charted each hour: one patient in five is weighed anew once."""
+    rng = np.random.default_rng(0)
+    weight = Column(name="weight", kind="number", low=30, high=200)
+    code = CHART["events"]["code"].model_copy(update={"categories": ("weight",)})
+    columns = tuple(code if c.name == "code" else c for c in CHART["events"].columns)
+    events = CHART["events"].model_copy(update={"columns": columns, "variables": (weight,)})
+    rows = []
+    for i in range(150):
+        own = round(float(rng.normal(80, 15)), 1)
+        for hour in range(10):
+            own = round(own + (rng.normal() if i % 5 == 0 and hour == 5 else 0.0), 1)
+            rows.append((f"s{i}", 60 * hour, "weight", own))
+    frame = pl.DataFrame(rows, ["stay", "minute", "code", "value"], orient="row")
+    real = Cohort(CHART.model_copy(update={"tables": (CHART.table, events)}), charts(150).frame, linked={"events": frame})
+    made = SequenceGAN(minutes=0.2, select=False).fit(real, seed=0).sample(150, seed=1).linked["events"]
+    again = made.select((pl.col("value").diff() == 0).over("stay")).to_series().drop_nulls().mean()
+    assert again > 0.9 and made["value"].n_unique() > 60
