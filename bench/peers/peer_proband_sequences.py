@@ -3,9 +3,9 @@
 It has its default minutes, whatever is asked, and so answers the first mark alone.
 """
 
-import argparse
 import json
-from pathlib import Path
+
+from stays import arguments
 
 from proband import Schema, read
 from proband.cost import measure
@@ -13,13 +13,7 @@ from proband.records import write
 from proband.synthesizers.sequences import SequenceGAN
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("train", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, nargs="+", required=True)
-    parser.add_argument("--n", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments()
     train = read(given.train, Schema.load(given.train / "schema.toml"))
     model, fit = measure(lambda: SequenceGAN().fit(train, seed=given.seed))
     made, sample = measure(lambda: model.sample(given.n, seed=given.seed))

@@ -60,15 +60,20 @@ class Clock:
         self._started += time.process_time() - begun
 
 
-def main(tool: str, make: Callable[[pd.DataFrame, pd.DataFrame, int, int, Clock], None]) -> None:
-    """`make(stays, events, n, seed, clock)` fits, and writes by the clock whenever it is due until it is over."""
+def arguments() -> argparse.Namespace:
+    """How every one of these scripts is called."""
     parser = argparse.ArgumentParser()
     parser.add_argument("train", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", required=True)
     parser.add_argument("--n", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(tool: str, make: Callable[[pd.DataFrame, pd.DataFrame, int, int, Clock], None]) -> None:
+    """`make(stays, events, n, seed, clock)` fits, and writes by the clock whenever it is due until it is over."""
+    given = arguments()
     text = {KEY: "object", "Gender": "object", "ICUType": "object", "died": "object", "parameter": "object"}
     stays, events = (pd.read_csv(given.train / f"{name}.csv", dtype=text) for name in ("stays", "events"))
     make(stays, events, given.n, given.seed, Clock(tool, given.out, given.minutes, given.seed))
