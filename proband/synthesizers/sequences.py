@@ -41,10 +41,10 @@ PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at mos
 DROPOUT = 0.2
 
 MOST_HELD_OUT = 1000  # histories that are looked at
-MOST_JUDGED = 3000  # patients from whom the critics learn
+MOST_JUDGED = 2000  # patients from whom the critics learn
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
-MOST_MENDED = 1000  # histories that are drawn to see where they end
+MOST_MENDED = 600  # histories that are drawn to see where they end
 
 
 class _Part(NamedTuple):
@@ -94,7 +94,7 @@ class SequenceGAN:
 
     name: ClassVar[str] = "sequences"
 
-    def __init__(self, *, minutes: float = 6.0, select: bool = True) -> None:
+    def __init__(self, *, minutes: float = 5.0, select: bool = True) -> None:
         if not 0 < minutes <= 100_000:
             raise InputError(f"minutes = {minutes!r} is not a training time. Give a number above 0, such as 6.")
         self.minutes, self.select = minutes, select
