@@ -205,8 +205,9 @@ class Historian(nn.Module):
         part = self.steps.part(1 + variable)
         part = slice(part.start + 1, part.stop)
         logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
-        stay = PULL * (own @ self.stay[variable]) * (last > 0)
-        logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
+        if logits.shape[1]:  # a code declared, and never seen with a value, has no level
+            stay = PULL * (own @ self.stay[variable]) * (last > 0)
+            logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
         if not self.steps.ordered[1 + variable]:
             return logits
         score = self.score[part]

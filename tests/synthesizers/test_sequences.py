@@ -391,3 +391,15 @@ def test_what_is_charted_again_unchanged_stays_what_it_was() -> None:
     made = SequenceGAN(minutes=0.2, select=False).fit(real, seed=0).sample(150, seed=1).linked["events"]
     again = made.select((pl.col("value").diff() == 0).over("stay")).to_series().drop_nulls().mean()
     assert again > 0.9 and made["value"].n_unique() > 60
+
+
+def test_a_column_that_is_always_missing_is_made_so() -> None:
+    real, first = charts(60), CHART["events"].columns[:2]
+    note = Column(name="note", kind="number")
+    visits = CHART["events"].model_copy(update={"columns": (*first, note), "measures": None, "variables": ()})
+    rows = real.linked["events"].select("stay", "minute", pl.lit(None, pl.Float64).alias("note"))
+    model = SequenceGAN(minutes=0.01, select=False)
+    model.fit(Cohort(CHART.model_copy(update={"tables": (CHART.table, visits)}), real.frame, linked={"events": rows}), seed=0)
+    model._learned.parts["events"].net.asked_bias.fill_(20.0)  # however sure the network is that there is one
+    made = model.sample(20, seed=1).linked["events"]
+    assert made.height and made["note"].null_count() == made.height
