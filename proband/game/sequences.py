@@ -26,6 +26,7 @@ PULL = 30.0  # for the weights of the curve to be of the others' size
 LENGTHS = 40  # classes of histories by their steps so far, each half as long again as the one before
 CLOCKS = 8  # numbers that say how late it is
 OWN = 13  # numbers that the past and the plan say of each variable
+STAY = 2  # of these, for a value to stay what it was: whether there was one, and how long ago. With all of them few histories mislead
 ALL, LEFT, NEVER = 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
 PLAN, HIDDEN, VAGUE = 3, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
@@ -118,7 +119,8 @@ class Historian(nn.Module):
         self.deep = nn.ModuleList([linear(NARROW, 2 * NARROW, rng, gain=2**0.5), linear(2 * NARROW, NARROW, rng, gain=0.0)])
         self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
         self.bias = nn.Parameter(torch.zeros(steps.width))
-        self.lean, self.bend, self.stay = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(3))
+        self.lean, self.bend = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(2))
+        self.stay = nn.Parameter(torch.zeros(self.variables, STAY))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
         shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
         self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
@@ -206,7 +208,7 @@ class Historian(nn.Module):
         part = slice(part.start + 1, part.stop)
         logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
         if logits.shape[1]:  # a code declared, and never seen with a value, has no level
-            stay = PULL * (own @ self.stay[variable]) * (last > 0)
+            stay = PULL / 3 * (own[:, :STAY] @ self.stay[variable]) * (last > 0)
             logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
         if not self.steps.ordered[1 + variable]:
             return logits
