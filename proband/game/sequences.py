@@ -207,7 +207,7 @@ class Historian(nn.Module):
         part = self.steps.part(1 + variable)
         part = slice(part.start + 1, part.stop)
         logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
-        if logits.shape[1]:  # a code declared, and never seen with a value, has no level
+        if logits.shape[1]:  # what is always missing has no level
             stay = PULL / 3 * (own[:, :STAY] @ self.stay[variable]) * (last > 0)
             logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
         if not self.steps.ordered[1 + variable]:

@@ -208,7 +208,7 @@ def beyond(cohort: Cohort) -> int | None:
     for table, frame in cohort.tables:
         numbered = [column for column in table.columns if _numbered(column)]
         limit = min([limit, *(int(np.iinfo(column.stored.lower()).max) for column in numbered)])
-        largest = max([largest, *(int(frame[column.name].drop_nulls().cast(pl.Int64).to_numpy().max(initial=0)) for column in numbered)])
+        largest = max([largest, *(max(map(int, frame[column.name].drop_nulls()), default=0) for column in numbered)])
         rows = max(rows, frame.height)
     return next((first for first in (9 * 10 ** len(str(largest)), largest) if first + 10 * rows <= limit), None)
 

@@ -165,8 +165,10 @@ class SequenceGAN:
         learned = self._learned
         linked.checked(cohort)
         rng = seeds.generator(seed, "sequences", "futures")
-        so_far = _so_far(learned, cohort)
-        return [_future(learned, cohort, so_far, rng) for _ in range(counted(n))]
+        frames = {learned.root.schema.table.name: linked.rooted(cohort).frame, **cohort.linked}
+        so_far = _so_far(learned, frames)
+        tables = [_future(learned, frames, so_far, rng) for _ in range(counted(n))]
+        return [Cohort(learned.schema, cohort.frame, cohort.mark, linked=each) for each in tables]
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds counts, sorted values and weights: guard it as you guard the data."""
@@ -456,26 +458,27 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
     return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
 
-def _so_far(learned: _Fitted, cohort: Cohort) -> dict[str, Steps]:
+def _so_far(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> dict[str, Steps]:
     """The steps of every table that hangs on the patients' own."""
     wider, found = _wider(learned), {}
-    frames = {wider.table.name: linked.rooted(cohort).frame, **cohort.linked}
+    owners = frames[wider.table.name][wider.table.key or ""]
     for table in learned.schema.children:
         if table.parent == wider.table.name:
             origins = np.nan_to_num(linked.origins(wider, frames, table))
-            found[table.name] = learned.parts[table.name].steps.encode(frames[table.name], cohort.frame[wider.table.key or ""], origins)
+            found[table.name] = learned.parts[table.name].steps.encode(frames[table.name], owners, origins)
     return found
 
 
-def _future(learned: _Fitted, cohort: Cohort, so_far: Mapping[str, Steps], rng: np.random.Generator) -> Cohort:
-    """One way in which the histories of these patients go on."""
+def _future(
+    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], rng: np.random.Generator
+) -> dict[str, pl.DataFrame]:
+    """The linked tables of one way in which the histories of these patients go on."""
     wider = _wider(learned)
-    frames = {wider.table.name: linked.rooted(cohort).frame, **cohort.linked}
-    tables = dict(cohort.linked)
+    tables = {table.name: frames[table.name] for table in learned.schema.children}
     for table in learned.schema.children:
         if table.name not in so_far:
             continue
         _, context, patients = linked.context(wider, frames, wider.table.name)
         more = _drawn(learned, wider, frames, table, context, so_far[table.name], rng)
         tables[table.name] = pl.concat([tables[table.name], linked.completed(learned.schema, frames, table, more, patients, rng)])
-    return Cohort(learned.schema, cohort.frame, cohort.mark, linked=tables)
+    return tables

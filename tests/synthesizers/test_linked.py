@@ -160,7 +160,8 @@ def test_whole_number_identifiers_stay_whole_numbers_beyond_the_real_ones() -> N
 
 
 @pytest.mark.parametrize(
-    ("stored", "largest", "first"), [("Int64", 42, 900), ("Int16", 42, 900), ("Int16", 4200, 4200), ("Int8", 120, None)]
+    ("stored", "largest", "first"),
+    [("Int64", 42, 900), ("Int16", 42, 900), ("Int16", 4200, 4200), ("Int8", 120, None), ("UInt64", 2**63 + 1, None)],
 )
 def test_new_whole_number_identifiers_fit_into_the_narrowest_type(stored: str, largest: int, first: int | None) -> None:
     key = Column(name="pid", kind="identifier", stored=stored)
