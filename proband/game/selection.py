@@ -8,10 +8,12 @@ candidates, Verine et al., OBRS, 2023).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from proband.stats.cores import on_cores
 from proband.stats.discrimination import auc
 from proband.stats.trees import Trees, boosted, randomised
 
@@ -57,16 +59,21 @@ def learn_critic(fake: np.ndarray, real: np.ndarray, *, seed: int) -> Critic:
     values = np.concatenate([fake, real])
     label = np.repeat([0, 1], [len(fake), len(real)])
     fold = np.random.default_rng(seed).permutation(len(label)) % FOLDS
+    makers = (
+        partial(boosted, kind="classifier", trees=TREES),
+        partial(randomised, trees=RANDOMISED, leaf=LEAF),
+    )
+    grown = on_cores(
+        lambda one: makers[one[0]](values[fold != one[1]], label[fold != one[1]], seed=seed + one[1]),
+        [(family, k) for family in range(len(makers)) for k in range(FOLDS)],
+    )
+    first, second = tuple(grown[:FOLDS]), tuple(grown[FOLDS:])
     said = np.zeros((len(label), 2))
-    first: list[Trees] = []
-    second: list[Trees] = []
     for k in range(FOLDS):
-        fit = fold != k
-        first.append(boosted(values[fit], label[fit], kind="classifier", seed=seed + k, trees=TREES))
-        second.append(randomised(values[fit], label[fit], seed=seed + k, trees=RANDOMISED, leaf=LEAF))
-        said[~fit] = np.stack([first[-1](values[~fit]), _odds(second[-1](values[~fit]))], axis=1)
+        unseen = values[fold == k]
+        said[fold == k] = np.stack([first[k](unseen), _odds(second[k](unseen))], axis=1)
     slopes = np.maximum(LogisticRegression(C=1e6).fit(said, label).coef_[0], 0)
-    return Critic(tuple(first), tuple(second), (float(slopes[0]), float(slopes[1])), auc(said @ slopes, label))
+    return Critic(first, second, (float(slopes[0]), float(slopes[1])), auc(said @ slopes, label))
 
 
 def packed(critics: Sequence[Critic]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:

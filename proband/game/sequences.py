@@ -30,6 +30,7 @@ STAY = 2  # of these, for a value to stay what it was: whether there was one, an
 ALL, LEFT, NEVER = 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
 PLAN, HIDDEN, VAGUE = 3, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
+DOUBTED, FEW = 0.5, 20_000  # share dropped of what tells a value, where training has so many steps or fewer; of more in proportion less
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 WIDTH, NARROW = 192, 96  # of the state and of what is told of a step; of what is told of one variable
 
@@ -123,6 +124,7 @@ class Historian(nn.Module):
         self.stay = nn.Parameter(torch.zeros(self.variables, STAY))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
         shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
+        self.doubted = DOUBTED * min(1.0, FEW / max(1.0, float(counts[1:gaps].sum())))
         self.register_buffer("log_shares", torch.log(shares).clamp(min=NOBODY).float())
         with torch.no_grad():
             here = shares_measured(counts, steps)
@@ -333,7 +335,7 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     step, variable, value_before = step[turn], variable[turn], value_before[turn]
     mine = own[step, variable]
     last = past.last[step, variable]
-    hidden = net.value_hidden(told[step], mine, last, variable, value_before, tables)
+    hidden = dropped(net.value_hidden(told[step], mine, last, variable, value_before, tables), net.doubted, rng)
     right = tokens[step, 1 + variable] - 1
     sizes = torch.bincount(variable, minlength=net.variables).tolist()
     parts = [

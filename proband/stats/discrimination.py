@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proband.stats.cores import on_cores
 from proband.stats.trees import readable
 
 
@@ -59,10 +60,9 @@ def discriminate(
 
     values    (rows, columns) float64; NaN is missing, levels are codes by falling frequency
     patients  (rows,) codes: all rows of a patient fall into one fold
-    Scores are ranks within a fold, since two models' probabilities are on different scales. One thread: on tables of this
-    size more threads gain little, and they wait for each other on a busy machine.
+    Scores are ranks within a fold, since two models' probabilities are on different scales. One thread a model: on tables of this
+    size more gain little, and they wait for each other on a busy machine.
     """
-    import sklearn.ensemble  # noqa: F401  (the limit holds for what is loaded when it is set)
     from scipy.stats import rankdata
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -71,12 +71,17 @@ def discriminate(
     fold = fold_of_patient[patients]
     scores = np.full(len(labels), 0.5)
     lost = np.zeros(values.shape[1])
-    with threadpool_limits(1):
-        for k in range(folds):
-            fit, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            if len(np.unique(labels[fit])) < 2 or not len(held):
+
+    def fitted(k: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        fit = np.flatnonzero(fold != k)
+        return _trees(values[fit], labels[fit], trees, seed) if len(np.unique(labels[fit])) == 2 else None
+
+    models = on_cores(fitted, range(folds))
+    with threadpool_limits(1, user_api="openmp"):
+        for k, model in enumerate(models):
+            held = np.flatnonzero(fold == k)
+            if model is None or not len(held):
                 continue
-            model = _trees(values[fit], labels[fit], trees, seed)
             scores[held] = (rankdata(model(values[held])) - 0.5) / len(held)
             if importance:
                 some = held[:: max(1, len(held) // 400)]  # evenly: real rows and synthetic ones stand one after the other
@@ -87,6 +92,7 @@ def discriminate(
 def _trees(values: np.ndarray, labels: np.ndarray, trees: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Boosted trees fitted to the labels: a function from rows to log odds."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         max_iter=trees,
@@ -97,7 +103,8 @@ def _trees(values: np.ndarray, labels: np.ndarray, trees: int, seed: int) -> Cal
         early_stopping=False,
         random_state=seed % 2**31,
     )
-    return model.fit(readable(values), labels).decision_function
+    with threadpool_limits(1, user_api="openmp"):
+        return model.fit(readable(values), labels).decision_function
 
 
 def _lost(model: Callable[[np.ndarray], np.ndarray], values: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

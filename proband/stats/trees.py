@@ -132,7 +132,7 @@ def boosted(
         early_stopping=False,
         random_state=seed % 2**31,
     )
-    with threadpool_limits(1):
+    with threadpool_limits(1, user_api="openmp"):
         model.fit(readable(single(values).astype(float)), target)
     nodes = [each[0].nodes for each in model._predictors]
     sizes = np.array([len(each) for each in nodes])

@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from proband import seeds
 from proband.schema import Column
+from proband.stats.cores import on_cores
 from proband.stats.discrimination import auc
 from proband.stats.trees import Trees, boosted
 
@@ -75,8 +76,8 @@ def _folds(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _unseen(grow: Callable[..., Trees], figures: np.ndarray, levels: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """(patients,) log odds, each by trees of the other folds."""
     odds = np.zeros(len(levels))
-    for k in range(FOLDS):
-        odds[fold == k] = grow(figures[fold != k], levels[fold != k])(figures[fold == k])
+    for k, trees in enumerate(on_cores(lambda k: grow(figures[fold != k], levels[fold != k]), range(FOLDS))):
+        odds[fold == k] = trees(figures[fold == k])
     return odds
 
 

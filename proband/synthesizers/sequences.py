@@ -27,6 +27,7 @@ from proband.game.selection import Critic, packed, select, unpacked
 from proband.game.sequences import STEPS, Charts, Historian, learn
 from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
+from proband.stats.cores import on_cores
 from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import linked, outcomes, plans
@@ -44,6 +45,7 @@ MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_JUDGED = 2000  # patients from whom the critics learn
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
+LANES, IN_LANE = 4, 150  # histories are drawn in so many lanes, side by side, of so many histories or more
 MOST_MENDED = 600  # histories that are drawn to see where they end
 
 
@@ -379,29 +381,37 @@ def _steps(
     rng: np.random.Generator,
 ) -> Steps:
     """Steps for the rows that own them, after those `so_far`."""
-    noise, time = torch.Generator().manual_seed(int(rng.integers(2**62))), time_of(table)
-    nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
-    if not context.height:
-        return nothing
+    time = time_of(table)
     until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
     if part.steps.whole:  # times will be
         until = np.floor(until / part.steps.unit) * part.steps.unit
-    latest = np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest))
+    latest = torch.from_numpy(np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest)))
     given = _given(part.context, context)
-    charts = _charts(given, plan, nothing if so_far is None else so_far)
-    with deterministic():
-        whose, tokens, clock = draw(
+    nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
+    if not len(given):
+        return nothing
+    stand = begun(part.net, _charts(given, plan, nothing if so_far is None else so_far))
+
+    def gone_on(own: torch.Tensor, lane: int) -> Steps:
+        noise, gaps = torch.Generator().manual_seed(lane), np.random.default_rng(lane)
+        owner, tokens, clock = draw(
             part.net,
-            given,
-            plan,
-            begun(part.net, charts),
-            lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), rng)),
-            latest=torch.from_numpy(latest),
+            given[own],
+            plan[own],
+            stand.take(own),
+            lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), gaps)),
+            latest=latest[own],
             most=math.ceil(MOST_STEPS * part.most),
             blank=table.measures is None,
             rng=noise,
         )
-    return Steps(whose.numpy(), tokens.numpy(), clock.numpy())
+        return Steps(own[owner].numpy(), tokens.numpy(), clock.numpy())
+
+    lanes = torch.arange(len(given)).tensor_split(min(LANES, math.ceil(len(given) / IN_LANE)))
+    numbers = rng.integers(2**62, size=len(lanes)).tolist()
+    with deterministic():
+        found = on_cores(lambda at: gone_on(lanes[at], numbers[at]), range(len(lanes)))
+    return Steps(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
