@@ -27,7 +27,7 @@ LENGTHS = 40  # classes of histories by their steps so far, each half as long ag
 CLOCKS = 8  # numbers that say how late it is
 OWN = 13  # numbers that the past and the plan say of each variable
 STAY = 2  # of these, for a value to stay what it was: whether there was one, and how long ago. With all of them few histories mislead
-ALL, LEFT, NEVER = 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
+LAST, ALL, LEFT, NEVER = 4, 5, 7, 30.0  # the places of what is planned and of whether some is left (1 or -1; 0 without a plan); the logit of never
 PLAN, HIDDEN, VAGUE = 3, 0.1, 0.1  # numbers of a plan for each variable; share of training plans that are hidden; error of the others
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
 DOUBTED, FEW = 0.5, 20_000  # share dropped of what tells a value, where training has so many steps or fewer; of more in proportion less
@@ -120,7 +120,7 @@ class Historian(nn.Module):
         self.deep = nn.ModuleList([linear(NARROW, 2 * NARROW, rng, gain=2**0.5), linear(2 * NARROW, NARROW, rng, gain=0.0)])
         self.tell, self.tell_waves = _table(steps.width, NARROW, rng, 0.0), _table(own.shape[1], NARROW, rng, 0.0)
         self.bias = nn.Parameter(torch.zeros(steps.width))
-        self.lean, self.bend = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(2))
+        self.lean, self.bend, self.peak = (nn.Parameter(torch.zeros(self.variables, OWN)) for _ in range(3))
         self.stay = nn.Parameter(torch.zeros(self.variables, STAY))
         shares = torch.cat([part / part[1:].sum().clamp(min=1) for part in counts.double().split(list(steps.levels))])
         shares[:gaps] = counts[:gaps].double() / counts[:gaps].sum()
@@ -215,8 +215,9 @@ class Historian(nn.Module):
         if not self.steps.ordered[1 + variable]:
             return logits
         score = self.score[part]
-        lean, bend = (PULL * (own @ weights[variable]) for weights in (self.lean, self.bend))
-        return logits + lean[:, None] * score + bend[:, None] * score**2
+        lean, bend, peak = (PULL * (own @ weights[variable]) for weights in (self.lean, self.bend, self.peak))
+        off = (score - own[:, LAST, None]).abs() * (last > 0)[:, None]
+        return logits + lean[:, None] * score + bend[:, None] * score**2 + peak[:, None] * off
 
     def tables(self) -> dict[str, Tensor]:
         """Level by level, what the parameters come to."""

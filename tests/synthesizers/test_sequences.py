@@ -104,6 +104,15 @@ def test_conditions_hold_and_the_same_seed_gives_the_same(fitted: SequenceGAN) -
     assert made.fingerprint == fitted.sample(20, seed=3, where="died AND age > 60").fingerprint
 
 
+def test_the_cores_that_draw_change_no_patient(fitted: SequenceGAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proband.synthesizers.sequences.IN_LANE", 5)
+    found = []
+    for number in (1, 3):
+        monkeypatch.setattr("proband.stats.cores.cores", lambda number=number: number)
+        found.append(fitted.sample(30, seed=4).fingerprint)
+    assert found[0] == found[1] != fitted.sample(30, seed=5).fingerprint
+
+
 def test_saved_and_loaded_it_makes_the_same(fitted: SequenceGAN, tmp_path) -> None:
     fitted.save(tmp_path / "model")
     assert SequenceGAN.load(tmp_path / "model").sample(10, seed=4).fingerprint == fitted.sample(10, seed=4).fingerprint
