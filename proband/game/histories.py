@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from proband.game.sequences import LENGTHS, NARROW, Charts, Historian, Histories, Past, class_of, pasts, summed
+from proband.game.learning import Charts
+from proband.game.sequences import LENGTHS, NARROW, Historian, Histories, Past, class_of, pasts, summed
 
 AT_ONCE = 250  # histories so far that are read at once
 

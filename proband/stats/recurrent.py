@@ -9,6 +9,7 @@ from scipy.linalg import solve
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from proband.stats.resampling import dealt
 from proband.stats.sequences import Events, gaps, moments, taken
 
 #: Units of the network, the inputs that each reads, the units that each hears, and the spectral radius of what they hear of each other:
@@ -104,9 +105,7 @@ def told_apart(states: np.ndarray, labels: np.ndarray, *, seed: int, folds: int 
     """
     known = (states - states.mean(axis=0)) / np.maximum(states.std(axis=0), 1e-6)
     wanted = labels - labels.mean()
-    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
-    place = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])  # each side is dealt out by itself
-    fold = place[np.argsort(order)] % folds
+    fold = dealt(labels, folds, np.random.default_rng(seed))
     ridge = _RIDGE * known.shape[1] * np.eye(known.shape[1])
     scores = np.full(len(labels), 0.5)
     with threadpool_limits(1):

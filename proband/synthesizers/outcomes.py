@@ -15,6 +15,7 @@ from proband import seeds
 from proband.schema import Column
 from proband.stats.cores import on_cores
 from proband.stats.discrimination import auc
+from proband.stats.resampling import dealt
 from proband.stats.trees import Trees, boosted
 
 FOLDS = 4
@@ -55,22 +56,13 @@ def learned(columns: Sequence[Column], figures: np.ndarray, seed: int) -> tuple[
         own = seeds.integer(seed, "sequences", column.name)
         rng = seeds.generator(seed, "sequences", column.name, "folds")
         grow = partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
-        fold = _folds(levels, rng)
+        fold = dealt(levels, FOLDS, rng)
         odds = _unseen(grow, others, levels, fold)
         real = auc(odds, levels)
         if real >= TOLD:
             steepness = _steepness(grow, others, odds, levels, real, fold, rng)
             found.append(Outcome(column.name, at, grow(others, levels), steepness, _shift(steepness * odds, levels.mean())))
     return tuple(found)
-
-
-def _folds(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(patients,) the fold of each, both levels spread evenly."""
-    fold = np.zeros(len(levels), int)
-    for level in (0, 1):
-        rows = rng.permutation(np.flatnonzero(levels == level))
-        fold[rows] = np.arange(len(rows)) % FOLDS
-    return fold
 
 
 def _unseen(grow: Callable[..., Trees], figures: np.ndarray, levels: np.ndarray, fold: np.ndarray) -> np.ndarray:

@@ -22,9 +22,10 @@ from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.fields import Layout
 from proband.game.histories import begun, draw, mend_endings
+from proband.game.learning import STEPS, Charts, learn
 from proband.game.play import deterministic
 from proband.game.selection import Critic, packed, select, unpacked
-from proband.game.sequences import STEPS, Charts, Historian, learn
+from proband.game.sequences import Historian
 from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
 from proband.stats.cores import on_cores

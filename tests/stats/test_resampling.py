@@ -1,6 +1,6 @@
 import numpy as np
 
-from proband.stats.resampling import Patients, around, bootstrap
+from proband.stats.resampling import Patients, around, bootstrap, dealt
 
 
 def test_all_rows_of_a_patient_are_drawn_together() -> None:
@@ -23,3 +23,11 @@ def test_an_interval_is_centred_on_its_value_and_stays_within_its_range() -> Non
     low, high = around(0.5, np.linspace(10, 11, 101))
     assert low < 0.5 < high and np.isclose(high - low, 0.95)
     assert around(0.0, np.linspace(0, 1, 11), least=0.0)[0] == 0.0
+
+
+def test_every_label_is_dealt_evenly_among_the_folds() -> None:
+    labels = np.repeat([0, 1, 2], [10, 5, 3])
+    fold = dealt(labels, 5, np.random.default_rng(0))
+    counts = np.array([np.bincount(fold[labels == label], minlength=5) for label in range(3)])
+    assert (counts[0] == 2).all() and (counts[1] == 1).all() and sorted(counts[2]) == [0, 0, 1, 1, 1]
+    assert not np.array_equal(fold, dealt(labels, 5, np.random.default_rng(1)))
