@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,19 +11,20 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def on_cores(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """`work` of every item, in their order: the cores change the time, never the result.
+def on_cores(work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """`work` of every item, one after the other in their order: the cores change the time, never the result.
 
     In threads, so that nothing is copied; `work` must release Python's lock where it takes long, as torch and scikit-learn's trees
-    do. An error in one ends all: what has not begun never does.
+    do. An error in one, or in who asks for the next, ends all: what has not begun never does.
     """
     items = list(items)
     workers = min(len(items), cores())
     if workers < 2:
-        return [work(item) for item in items]
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return list(pool.map(work, items))
+            yield from pool.map(work, items)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -76,7 +76,7 @@ def discriminate(
         fit = np.flatnonzero(fold != k)
         return _trees(values[fit], labels[fit], trees, seed) if len(np.unique(labels[fit])) == 2 else None
 
-    models = on_cores(fitted, range(folds))
+    models = list(on_cores(fitted, range(folds)))
     with threadpool_limits(1, user_api="openmp"):
         for k, model in enumerate(models):
             held = np.flatnonzero(fold == k)

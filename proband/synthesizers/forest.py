@@ -7,7 +7,6 @@ tokens, a few trees vote with the distributions of their leaves, and no leaf spe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -18,6 +17,7 @@ from proband.cohort import Cohort
 from proband.encode import Field, TableEncoder
 from proband.errors import InputError
 from proband.schema import Schema
+from proband.stats.cores import on_cores
 from proband.stats.trees import ends, rooted, spans, walked
 from proband.synthesizer import Model, OnStep, restore, write_model
 from proband.synthesizers.drawing import draw, marked
@@ -105,7 +105,6 @@ class SequentialForest:
 
     trees           trees a field; their leaves' distributions are averaged
     leaf_patients   training patients that a leaf of a tree speaks for, at least: fewer follow the data closer and remember more
-    n_jobs          fields fitted at once; changes the time, never the result
 
     A cohort with several rows a patient is learned row by row, and every synthetic patient has one row.
 
@@ -114,11 +113,11 @@ class SequentialForest:
 
     name: ClassVar[str] = "forest"
 
-    def __init__(self, *, trees: int = 8, leaf_patients: int = 20, n_jobs: int = 1) -> None:
-        for word, value in (("trees", trees), ("leaf_patients", leaf_patients), ("n_jobs", n_jobs)):
+    def __init__(self, *, trees: int = 8, leaf_patients: int = 20) -> None:
+        for word, value in (("trees", trees), ("leaf_patients", leaf_patients)):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{word} = {value!r} makes no forest. Give a whole number, 1 or more.")
-        self.trees, self.leaf_patients, self.n_jobs = trees, leaf_patients, n_jobs
+        self.trees, self.leaf_patients = trees, leaf_patients
         self._encoder: TableEncoder | None = None
         self._order: list[int] = []
         self._forests: dict[int, Forest] = {}
@@ -134,17 +133,11 @@ class SequentialForest:
         def grown(at: int) -> Forest | None:
             return grow(encoder.fields, tokens, order[:at], order[at], trees=self.trees, leaf_patients=self.leaf_patients, seed=seed)
 
-        with ThreadPoolExecutor(self.n_jobs) as pool:
-            work = pool.map(grown, range(len(order))) if self.n_jobs > 1 else map(grown, range(len(order)))
-            try:
-                for at, forest in enumerate(work):
-                    if forest is not None:
-                        forests[order[at]] = forest
-                    if on_step is not None:
-                        on_step(at + 1, len(order), "fit", {})
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        for at, forest in enumerate(on_cores(grown, range(len(order)))):
+            if forest is not None:
+                forests[order[at]] = forest
+            if on_step is not None:
+                on_step(at + 1, len(order), "fit", {})
         self._encoder, self._order, self._forests, self._on_synthetic = encoder, order, forests, cohort.mark is not None
         return self
 

@@ -411,7 +411,7 @@ def _steps(
     lanes = torch.arange(len(given)).tensor_split(min(LANES, math.ceil(len(given) / IN_LANE)))
     numbers = rng.integers(2**62, size=len(lanes)).tolist()
     with deterministic():
-        found = on_cores(lambda at: gone_on(lanes[at], numbers[at]), range(len(lanes)))
+        found = list(on_cores(lambda at: gone_on(lanes[at], numbers[at]), range(len(lanes))))
     return Steps(*map(np.concatenate, zip(*found, strict=True)))
 
 

@@ -14,8 +14,8 @@ def test_what_is_found_comes_in_the_order_of_the_items_however_long_each_takes(m
 
     for number in (1, 3):
         monkeypatch.setattr(cores, "cores", lambda number=number: number)
-        assert on_cores(slow, range(5)) == [0, 1, 4, 9, 16]
-    assert on_cores(slow, []) == []
+        assert list(on_cores(slow, range(5))) == [0, 1, 4, 9, 16]
+    assert list(on_cores(slow, [])) == []
 
 
 def test_several_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +34,13 @@ def test_an_error_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError(f"item {item}")
 
     with pytest.raises(ValueError, match="item 0"):
-        on_cores(broken, range(100))
+        list(on_cores(broken, range(100)))
+    assert len(begun) < 100
+
+
+def test_who_asks_for_no_more_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    begun: list[int] = []
+    for _ in on_cores(lambda item: (begun.append(item), time.sleep(0.01)), range(100)):
+        break
     assert len(begun) < 100
