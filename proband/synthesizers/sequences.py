@@ -35,7 +35,7 @@ from proband.synthesizers import linked, outcomes, plans
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
-from proband.synthesizers.refine import HELD_OUT, held_out, selected
+from proband.synthesizers.refine import HELD_OUT, RISK, attacker, held_out, selected, stage
 from proband.synthesizers.unfinished import Unfinished
 
 CANDIDATES = 5  # drawn for each patient who is kept
@@ -82,7 +82,8 @@ class SequenceGAN:
     """Patients with histories: any number of rows in linked tables, at irregular times.
 
     minutes   time for all networks on an ordinary core, at most; each stops when the held-out patients say so
-    select    whether a critic who sees whole patients chooses among candidates: the adversarial half of the game
+    select    whether a critic who sees whole patients chooses among candidates: the adversarial half of the game. Without it outcomes
+              keep the odds of trees that learned from as many patients as there are, which are duller than the real ones
 
     The patients' own table comes from a sequential forest. Then each linked table, given the row that owns it: when the next step
     comes, what is measured then, and how much (`game.sequences`). Columns of two levels that whole histories tell, as they tell an
@@ -111,7 +112,8 @@ class SequenceGAN:
 
     @property
     def stages(self) -> list[dict[str, float]]:
-        """Per round of selection: success of the judges, membership AUC, effective share, strength, whether kept."""
+        """Per round of selection: success of the judges, membership AUC, effective share, strength, whether kept; then the same once more
+        with the steepest odds of an outcome, where there are steeper ones."""
         return [dict(stage) for stage in self._learned.stages]
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None, unfinished: str | Path | None = None) -> Self:
@@ -453,20 +455,28 @@ def _width(learned: _Fitted) -> int:
 
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
-    """The critics of the rounds of selection that the judge let stand, and outcomes as steep as they leave room for. figures: those of
-    the real patients."""
+    """With the critics of the rounds of selection that the judge let stand, and then with steeper outcomes, if it lets them stand as well.
+
+    figures   those of the real patients
+    """
     rng = seeds.generator(seed, "sequences", "select")
-    real = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])]
+    real, unseen = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])], figures[aside][:MOST_HELD_OUT]
     sizes = [CANDIDATES * min(AT_ONCE, len(real) - first) for first in range(0, len(real), AT_ONCE)]
-    fakes = [_candidates(learned, size, rng, None)[1] for size in sizes]
-    made = np.concatenate(fakes)
-    found = selected(made, real, figures[aside][:MOST_HELD_OUT], n=len(real), seed=seed, on_step=on_step)
+    made = np.concatenate([_candidates(learned, size, rng, None)[1] for size in sizes])
+    found = selected(made, real, unseen, n=len(real), seed=seed, on_step=on_step)
+    learned = replace(learned, critics=found.critics, stages=found.stages)
 
     def chosen(made: np.ndarray) -> np.ndarray:
         return select(_log_odds(found.critics, made), len(made) // CANDIDATES, seeds.generator(seed, "sequences", "steepened"))
 
     steep = outcomes.steepened(learned.outcomes, figures, made[: CANDIDATES * AT_ONCE], chosen, seed)
-    return replace(learned, critics=found.critics, stages=found.stages, outcomes=steep)
+    if all(outcome.steepness == 1 for outcome in steep):
+        return learned
+    made, before = outcomes.retold(steep, made, rng), [each for each in found.stages if each["kept"]][-1]
+    after = stage(len(found.stages), made, real, unseen, _log_odds(found.critics, made), len(real), seed, attacker(real, unseen, seed))
+    kept = after["success"] <= before["success"] + RISK and after["membership"] <= found.stages[0]["membership"] + RISK
+    after |= {"steepness": max(outcome.steepness for outcome in steep), "kept": float(kept)}
+    return replace(learned, stages=[*found.stages, after], outcomes=steep if kept else learned.outcomes)
 
 
 def _log_odds(critics: Sequence[Critic], figures: np.ndarray) -> np.ndarray:
