@@ -17,6 +17,7 @@ from proband.schema import Column, Rule, Schema, Table
 PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
 SURE = 20  # rows that must agree before an order of two dates is believed
+STRAY = 0.01  # share of rows after what ended their owner that are entries too late, not an order that is none
 
 
 def checked(cohort: Cohort) -> None:

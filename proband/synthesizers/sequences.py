@@ -54,7 +54,7 @@ MOST_MENDED = 600  # histories that are drawn to see where they end
 class _Part(NamedTuple):
     """What was learned of one linked table: its parent's rows as they are told to it, its steps, and the network.
 
-    until   columns of the parent's row after which no training row came: none will
+    until   columns of the parent's row after which training rows came by mistake at most: none will
     latest  the last training time, on the clock
     most    steps of the longest training history
     """
@@ -288,7 +288,8 @@ def _told(
     for name, column in columns.items():
         if linked.temporal(column) and linked.temporal(time):
             end = linked.physical(context[name], column, time.kind, end=True)[found.owner]
-            if (~np.isnan(end)).sum() >= linked.SURE and not (times > end).any():
+            known = (~np.isnan(end)).sum()
+            if known >= linked.SURE and (times > end).sum() <= linked.STRAY * known:
                 until.append(name)
     latest = float(found.clock.max(initial=0.0))
     gaps = np.diff(found.clock)[np.diff(found.owner) == 0]
