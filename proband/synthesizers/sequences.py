@@ -513,7 +513,8 @@ def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int,
         return learned
     made, before = outcomes.retold(steep, made, rng), [each for each in found.stages if each["kept"]][-1]
     after = stage(len(found.stages), made, real, unseen, _log_odds(learned, made), len(real), seed, attacker(real, unseen, seed))
-    kept = after["success"] <= before["success"] + RISK and after["membership"] <= found.stages[0]["membership"] + RISK
+    least = max(0.5, found.stages[0]["membership"])  # below a half is chance, and no less risk than a half
+    kept = after["success"] <= before["success"] + RISK and after["membership"] <= least + RISK
     after |= {"steepness": max(outcome.steepness for outcome in steep), "kept": float(kept)}
     return replace(learned, stages=[*found.stages, after], outcomes=steep if kept else learned.outcomes)
 
