@@ -105,7 +105,7 @@ def test_conditions_hold_and_the_same_seed_gives_the_same(fitted: SequenceGAN) -
 
 
 def test_the_cores_that_draw_change_no_patient(fitted: SequenceGAN, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proband.synthesizers.sequences.IN_LANE", 5)
+    monkeypatch.setattr("proband.synthesizers.parts.IN_LANE", 5)
     found = []
     for number in (1, 3):
         monkeypatch.setattr("proband.stats.cores.cores", lambda number=number: number)
