@@ -51,7 +51,7 @@ class Part(NamedTuple):
     most: int
 
 
-def learned(
+def learn_part(
     wider: Schema,
     frames: Mapping[str, pl.DataFrame],
     table: Table,
@@ -82,7 +82,7 @@ def learned(
     values, held = np.unique(gaps[gaps > 0], return_counts=True)
     common = float(values[np.argmax(held)]) if held.max(initial=0) > 1 else float(np.median(values)) if len(values) else 1.0
     rng = torch.Generator().manual_seed(seeds.integer(seed, "sequences", table.name))
-    net = fresh(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
+    net = fresh_network(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
     planned = plans.made(wider, table, steps)
     plan = plans.of(net, found, len(owners)) if planned else plans.none(len(owners), net)
     charts = _charts(_given(encoder, context), plan, found)
@@ -102,7 +102,7 @@ def learned(
     draws = seeds.generator(seed, "sequences", "mended", table.name)
 
     def again() -> torch.Tensor:
-        found = drawn(part, table, context[some.tolist()], plan[some], origins[some], None, draws)
+        found = draw_steps(part, table, context[some.tolist()], plan[some], origins[some], None, draws)
         return torch.from_numpy(np.bincount(found.owner, minlength=len(some)))
 
     mend_endings(net, charts.length - 1, again)
@@ -114,7 +114,9 @@ def _seconds(steps: StepEncoder, batch: int) -> float:
     return 0.01 + batch * (3e-5 + 5e-6 * len(steps.variables))
 
 
-def fresh(context: TableEncoder, steps: StepEncoder, rng: torch.Generator, *, scale: float, periods: tuple[float, ...]) -> Historian:
+def fresh_network(
+    context: TableEncoder, steps: StepEncoder, rng: torch.Generator, *, scale: float, periods: tuple[float, ...]
+) -> Historian:
     """The network before it has learned: it knows the shares of every token."""
     counts = torch.cat([torch.from_numpy(field.counts) for field in steps.encoder.fields])
     return Historian(Layout.of(context.fields), Layout.of(steps.encoder.fields), counts, rng, scale=scale, periods=periods, dropout=DROPOUT)
@@ -138,7 +140,7 @@ def _charts(given: torch.Tensor, plan: torch.Tensor, steps: Steps) -> Charts:
     return Charts(given, plan, torch.from_numpy(tokens), torch.from_numpy(clock), torch.from_numpy(starts))
 
 
-def drawn(
+def draw_steps(
     part: Part,
     table: Table,
     context: pl.DataFrame,

@@ -25,11 +25,10 @@ from proband.schema.model import validated
 from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import linked, outcomes, plans
-from proband.synthesizers import parts as parts_of
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
-from proband.synthesizers.parts import MOST_HELD_OUT, Part
+from proband.synthesizers.parts import MOST_HELD_OUT, Part, draw_steps, fresh_network, learn_part
 from proband.synthesizers.refine import HELD_OUT, RISK, attacker, held_out, selected, stage
 from proband.synthesizers.unfinished import Unfinished
 
@@ -129,7 +128,7 @@ class SequenceGAN:
             if not frames[table.parent or ""].height:  # nobody to own a row
                 continue
             minutes = self.minutes * shares[table.name] / sum(shares.values())
-            parts[table.name], plan = parts_of.learned(wider, frames, table, aside, minutes, seed, on_step, kept)
+            parts[table.name], plan = learn_part(wider, frames, table, aside, minutes, seed, on_step, kept)
             root = root if plan is None else plans.added(root, table, plan)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
         learned = _Fitted(cohort.schema, forest, parts, (), (), AS_LONG, [], cohort.mark is not None, linked.beyond(cohort))
@@ -215,7 +214,7 @@ class SequenceGAN:
             if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in weights.values()):
                 raise ValueError("a weight is not a finite number")
             periods = tuple(float(period) for period in plain_part["periods"])
-            net = parts_of.fresh(context, steps, torch.Generator(), scale=float(plain_part["scale"]), periods=periods)
+            net = fresh_network(context, steps, torch.Generator(), scale=float(plain_part["scale"]), periods=periods)
             try:
                 net.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
             except RuntimeError as error:
@@ -226,7 +225,7 @@ class SequenceGAN:
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         first = None if config["first"] is None else int(config["first"])
         bare = _Fitted(schema, root, parts, (), (), AS_LONG, stages, bool(config["on_synthetic"]), first)
-        figures = _width(bare)
+        _, figures = _layout(bare)
         told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
         critics = unpacked(config["critics"], under("critic.", arrays), figures)
         lengths = _Lengths(**under("lengths.", arrays))
@@ -278,7 +277,7 @@ def _drawn(
     part, parent = learned.parts[table.name], schema[table.parent or ""]
     origins = linked.origins(schema, frames, table)
     plan = plans.read(frames[parent.name], table, part.steps, part.net)
-    steps = parts_of.drawn(part, table, context, plan, origins, so_far, rng)
+    steps = draw_steps(part, table, context, plan, origins, so_far, rng)
     return part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
 
 
@@ -311,10 +310,15 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     return np.concatenate(found, axis=1)
 
 
-def _width(learned: _Fitted) -> int:
-    """How many figures a patient has."""
-    own = [column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")]
-    return len(own) + sum(len(SUMMARIES) * len(part.steps.variables) + 3 for part in learned.parts.values())
+def _layout(learned: _Fitted) -> tuple[list[int], int]:
+    """Where among a patient's figures it stands how often each variable was measured, and how many figures there are."""
+    counts: list[int] = []
+    at = sum(column.kind not in ("identifier", "text") for column in learned.schema.table.columns)
+    for part in learned.parts.values():
+        steps = at + len(SUMMARIES) * len(part.steps.variables)
+        counts += range(at, steps, len(SUMMARIES))
+        at = steps + 3  # how many steps, when the first and when the last
+    return counts, at
 
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
@@ -339,9 +343,8 @@ def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int,
 
     found = selected(made, real, unseen, n=len(real), seed=seed, balanced=balanced, on_step=on_step)
     if found.critics:
-        learned = replace(
-            learned, critics=found.critics, lengths=lengths(np.sum([critic.log_odds(made) for critic in found.critics], axis=0))
-        )
+        learned = replace(learned, critics=found.critics)
+        learned = replace(learned, lengths=lengths(_log_odds(learned, made)))
     learned = replace(learned, stages=found.stages)
 
     def chosen(made: np.ndarray) -> np.ndarray:
@@ -360,13 +363,8 @@ def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int,
 
 def _events(learned: _Fitted, figures: np.ndarray) -> np.ndarray:
     """(patients,) how many values each has in all tables."""
-    at = len([column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")])
-    total = np.zeros(len(figures))
-    for part in learned.parts.values():
-        wide = len(SUMMARIES) * len(part.steps.variables)
-        total += figures[:, at : at + wide : len(SUMMARIES)].sum(axis=1)
-        at += wide + 3
-    return total
+    counts, _ = _layout(learned)
+    return figures[:, counts].sum(axis=1)
 
 
 def _log_odds(learned: _Fitted, figures: np.ndarray) -> np.ndarray:
