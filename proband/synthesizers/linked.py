@@ -19,7 +19,7 @@ PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
 TRIES = 30  # to tell a row that lasts too long like another
 SURE = 20  # rows that must agree before an order of two dates is believed
-STRAY = 0.01  # share of rows that are mistakes: entries too late, a link that nobody set
+STRAY = 0.01  # share of rows that come too late by mistake
 
 
 def checked(cohort: Cohort) -> None:
@@ -120,14 +120,14 @@ def origins(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table) ->
 
 
 def ends(context: pl.DataFrame, columns: Table, owner: np.ndarray, times: np.ndarray, time: Column) -> dict[str, float]:
-    """What of a row's owner is an end for its `times` (rows,): dates that at least half of the rows do not come after; and how much
-    after it, in the units of `time`, the last of them may come: as much as all training rows do but 1 %, which are mistakes."""
+    """What of a row's owner is an end for its `times` (rows,): dates that at least half of the rows come before; and how much after it,
+    in the units of `time`, the last of them may come: as much as all training rows do but 1 %, which are mistakes."""
     found = {}
     for column in columns.columns:
         if temporal(column) and temporal(time):
             late = times - physical(context[column.name], column, time.kind, end=True)[owner]
             late = np.sort(late[~np.isnan(late)])
-            if len(late) >= SURE and (late <= 0).mean() >= 0.5:
+            if len(late) >= SURE and (late < 0).mean() >= 0.5:
                 found[column.name] = max(0.0, float(late[len(late) - 1 - int(STRAY * len(late))]))
     return found
 
@@ -150,7 +150,8 @@ def within(
     rng: np.random.Generator,
 ) -> pl.DataFrame:
     """`rows` of `table` of which none lasts beyond its owner's `ends`, by column. One that would is told like another row that would not,
-    chosen at random, so that what follows from its length still does; and is left out where in 30 tries none is short enough."""
+    chosen at random, so that what follows from its length still does. Where in 30 tries none is short enough it ends with its owner, and a
+    row that begins after that is left out."""
     time = time_of(table)
     begun = to_numbers(rows[time.name]) if ends else np.zeros(0)
     lasts = {name: to_numbers(rows[name]) - begun for name in ends}
@@ -167,10 +168,15 @@ def within(
     for _ in range(TRIES if len(short) else 0):
         told[left] = rng.choice(short, len(left))
         left = left[over(left, told[left])]
-    others = [name for name in rows.columns if name not in (table.on, time.name)]
-    found = rows.with_columns(rows.select(others)[told])
-    found = found.with_columns(from_numbers(begun + lasts[name][told], table[name]).alias(name) for name in ends)
-    return found.filter(~pl.Series(np.isin(np.arange(rows.height), left)))
+    told[left] = left
+    others = [name for name in rows.columns if name != table.on and not temporal(table[name])]
+    found, sound = rows.with_columns(rows.select(others)[told]), np.ones(rows.height, bool)
+    for name in ends:
+        last = lasts[name][told]
+        last[left] = np.minimum(last[left], room[name][left])
+        sound[left] &= ~(last[left] < 0) | (lasts[name][left] < 0)
+        found = found.with_columns(from_numbers(begun + last, table[name]).alias(name))
+    return found.filter(pl.Series(sound))
 
 
 def completed(
@@ -179,7 +185,10 @@ def completed(
     """`rows` with all columns of the table: keys of their own, links to rows of the same patient, and nothing in what is not told."""
     found, who = rows, whose(schema, frames, table, rows, patients)
     if table.key is not None:
-        found = found.with_columns(pl.Series(table.key, [f"{table.name}-{row}" for row in range(rows.height)], dtype=pl.String))
+        word = f"{table.name}-"
+        while table.name in frames and frames[table.name][table.key].str.starts_with(word).any():  # a future of a future has such already
+            word += "-"
+        found = found.with_columns(pl.Series(table.key, [f"{word}{row}" for row in range(rows.height)], dtype=pl.String))
     for link in table.links:
         above = owned_by(schema, frames, table, rows, link.table)
         led = _among(schema, frames, table, rows, link.table, who, rng) if above is None else above
@@ -203,6 +212,19 @@ def last_known(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
             times = physical(frames[table.name][time_of(table).name], time_of(table), "datetime")
             np.maximum.at(found, whose(schema, frames, table, frames[table.name], patients), times)
     return found
+
+
+def over(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, now: np.ndarray) -> np.ndarray:
+    """(rows of the parent,) whether nothing of `table` can be added to it after `now`, of each patient (`last_known`): what has no order is
+    known already, and of rows that are not the patients' own only one whose end is not behind us goes on."""
+    owner = schema[table.parent or ""]
+    ends = interval(owner)
+    if not table.order or (owner.parent is not None and ends is None):
+        return np.ones(frames[owner.name].height, bool)
+    if owner.parent is None or ends is None:
+        return np.zeros(frames[owner.name].height, bool)
+    _, _, patients = context(schema, frames, owner.name)
+    return physical(frames[owner.name][ends[1]], owner[ends[1]], "datetime", end=True) < now[patients]
 
 
 def owned_by(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, name: str) -> pl.Series | None:

@@ -161,9 +161,9 @@ class SequenceGAN:
     def futures(self, cohort: Cohort, n: int, *, seed: int) -> list[Cohort]:
         """`n` ways in which the histories of these patients go on: each a cohort of all of them, what is known of them and beyond.
 
-        What has dates goes on after the last one that is known of a patient in any table; what has no order is known already, but for
-        rows that are new. A future of real patients holds what is known of them, so that it bears no mark of synthetic data: guard it
-        as you guard theirs.
+        What has dates goes on after the last one that is known of a patient in any table, in stays that are not over by then, and in new
+        ones; what has no order is known already. New rows stand behind those that are known. A future of real patients holds what is
+        known of them, so that it bears no mark of synthetic data: guard it as you guard theirs.
         """
         learned = self._learned
         linked.checked(cohort)
@@ -171,9 +171,13 @@ class SequenceGAN:
         known = nearer.divided(cohort, learned.schema)
         frames = {learned.root.schema.table.name: linked.rooted(known).frame, **known.linked}
         so_far = _so_far(learned, frames)
-        tables = [nearer.joined(learned.outer, learned.schema, _future(learned, frames, so_far, rng)) for _ in range(counted(n))]
-        of = [table.name for table in learned.outer.children]
-        return [Cohort(learned.outer, cohort.frame, cohort.mark, linked={name: each[name] for name in of}) for each in tables]
+        now = linked.last_known(_wider(learned), frames)
+        found = []
+        for _ in range(counted(n)):
+            more = nearer.joined(learned.outer, learned.schema, _future(learned, frames, so_far, now, rng))
+            tables = {name: pl.concat([rows, more[name]]) for name, rows in cohort.linked.items()}
+            found.append(Cohort(learned.outer, cohort.frame, cohort.mark, linked=tables))
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds counts, sorted values and weights: guard it as you guard the data."""
@@ -411,19 +415,20 @@ def _so_far(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> dict[str, S
 
 
 def _future(
-    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], rng: np.random.Generator
+    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], now: np.ndarray, rng: np.random.Generator
 ) -> dict[str, pl.DataFrame]:
-    """All tables of one way in which the histories of these patients go on."""
+    """What every table has more, in one way in which the histories of these patients go on after `now`."""
     wider, tables = _wider(learned), dict(frames)
-    now = linked.last_known(wider, frames)
+    new = {name: frame.clear() for name, frame in frames.items()}
     for name, steps in so_far.items():
-        table = wider[name]
-        _, context, patients = linked.context(wider, tables, table.parent or "")  # new rows stand behind those that are known
+        table, parent = wider[name], wider[wider[name].parent or ""]
+        _, context, patients = linked.context(wider, tables, parent.name)  # new rows stand behind those that are known
         more = _drawn(learned, wider, tables, table, context, steps, rng)
-        who, time = linked.whose(wider, tables, table, more, patients), time_of(table)
-        if not table.order:
-            more = more.filter(~more[table.on or ""].is_in(frames[table.parent or ""][wider[table.parent or ""].key or ""].implode()))
-        elif linked.temporal(time):
-            more = more.filter(pl.Series(linked.physical(more[time.name], time, "datetime", end=True) >= now[who]))
-        tables[name] = pl.concat([tables[name], linked.completed(learned.schema, tables, table, more, patients, rng)])
-    return tables
+        over = frames[parent.name][parent.key or ""].filter(pl.Series(linked.over(wider, frames, table, now)))
+        more = more.filter(~more[table.on or ""].is_in(over.implode()))
+        if table.order and linked.temporal(time_of(table)):
+            times = linked.physical(more[table.order[0]], time_of(table), "datetime", end=True)
+            more = more.filter(pl.Series(times >= now[linked.whose(wider, tables, table, more, patients)]))
+        new[name] = linked.completed(learned.schema, tables, table, more, patients, rng)
+        tables[name] = pl.concat([tables[name], new[name]])
+    return new

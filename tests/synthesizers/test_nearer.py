@@ -1,5 +1,6 @@
 """Rows that name a stay are told as the stay's own, and lie in it; what lasts ends with its owner, or as little later as it really does."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.schema.integrity import strays, unowned
-from proband.schema.model import Column, Table
+from proband.schema.model import Column, Link, Table
 from proband.synthesizers import linked, nearer
 from proband.synthesizers.sequences import SequenceGAN
 from tests.linked import SCHEMA
@@ -36,27 +37,62 @@ def ward(patients: int, *, alone: int = 3) -> Cohort:
 
 
 def test_a_table_is_told_as_two_and_comes_back() -> None:
-    real = ward(30)
+    real = ward(60)
     told = nearer.told(real)
     assert [(table.name, table.parent, table.on) for table in told.children] == [
         ("stays", "patients", "pid"), ("labs", "stays", "stay"), ("labs (alone)", "patients", "pid"),
     ]  # fmt: skip
     parts = nearer.divided(real, told)
-    assert parts.linked["labs"].height == 120 and parts.linked["labs (alone)"].height == 10
+    assert parts.linked["labs"].height == 240 and parts.linked["labs (alone)"].height == 20
     frames = {table.name: frame for table, frame in parts.tables}
     assert nearer.joined(SCHEMA, told, frames)["labs"].equals(real.linked["labs"])
-    everybody_in = nearer.told(ward(30, alone=0))
-    assert [table.name for table in everybody_in.children] == ["stays", "labs"]
-    with pytest.raises(InputError, match=r"Table 'labs', column 'stay': 10 rows name no row of 'stays' that has the same pid"):
-        nearer.divided(real, everybody_in)
-    assert nearer.told(ward(4)) == SCHEMA  # below 20 rows nothing is believed
+    few = nearer.told(ward(60, alone=4))  # 15 rows name none
+    assert [table.name for table in few.children] == ["stays", "labs"] and nearer.divided(ward(60, alone=4), few).linked[
+        "labs"
+    ].height == 240
+
+
+def test_what_is_no_stay_stays_a_link() -> None:
+    assert nearer.told(ward(4)) == SCHEMA  # fewer than 20 rows name one
+    real = ward(60)
+    undated = SCHEMA.model_copy(update={"tables": (SCHEMA.tables[0], SCHEMA["stays"].model_copy(update={"order": ()}), SCHEMA["labs"])})
+    assert nearer.told(replace(real, schema=undated)) == undated
+    twice = {**real.linked, "stays": pl.concat([real.linked["stays"], real.linked["stays"][:1]])}
+    assert nearer.told(replace(real, linked=twice)) == SCHEMA
+    taken = SCHEMA["labs"].model_copy(update={"name": "labs (alone)", "links": ()})
+    named = replace(
+        real,
+        schema=SCHEMA.model_copy(update={"tables": (*SCHEMA.tables, taken)}),
+        linked={**real.linked, "labs (alone)": real.linked["labs"]},
+    )
+    with pytest.raises(InputError, match=r"Table 'labs \(alone\)': the name is needed for rows of 'labs'"):
+        nearer.told(named)
+
+
+def test_the_link_that_leads_furthest_down_is_the_owner() -> None:
+    """Beds are within stays, and every lab names both."""
+    real = ward(30, alone=0)
+    beds = real.linked["stays"].select(pl.col("stay").alias("bed"), "stay", "intime", "outtime")
+    columns = (
+        *(Column(name=name, kind="identifier") for name in ("bed", "stay")),
+        *(Column(name=n, kind="datetime") for n in ("intime", "outtime")),
+    )
+    bed = Table(name="beds", key="bed", parent="stays", on="stay", order=("intime",), columns=columns)
+    labs = SCHEMA["labs"].model_copy(
+        update={"columns": (*SCHEMA["labs"].columns, columns[0]), "links": (*SCHEMA["labs"].links, Link(column="bed", table="beds"))}
+    )
+    schema = SCHEMA.model_copy(update={"tables": (*SCHEMA.tables[:2], bed, labs)})
+    held = {**real.linked, "beds": beds, "labs": real.linked["labs"].with_columns(bed="stay")}
+    told = nearer.told(Cohort(schema, real.frame, linked={name: held[name] for name in ("stays", "beds", "labs")}))
+    assert (told["labs"].parent, told["labs"].on) == ("beds", "bed")
+    assert [link.column for link in told["labs"].links] == ["stay", "pid"]
 
 
 def test_another_patients_stay_is_no_nearer_row() -> None:
     real = ward(30, alone=0)
-    swapped = real.linked["labs"].with_columns(pid=pl.col("pid").replace({"0": "1"}))
+    swapped = real.linked["labs"].with_columns(pid=pl.col("pid").replace({f"{at}": f"{at + 5}" for at in range(5)}))
     parts = nearer.divided(mixed := Cohort(SCHEMA, real.frame, linked={**real.linked, "labs": swapped}), nearer.told(mixed))
-    assert parts.linked["labs (alone)"].height == 4 and parts.linked["labs (alone)"]["stay"].null_count() == 4
+    assert parts.linked["labs (alone)"].height == 20 and parts.linked["labs (alone)"]["stay"].null_count() == 20
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +112,40 @@ def test_what_names_a_stay_lies_in_it(fitted: SequenceGAN, tmp_path) -> None:
     assert SequenceGAN.load(tmp_path / "model").sample(90, seed=1).fingerprint == made.fingerprint
 
 
-def test_futures_go_on_in_new_stays_and_never_before_what_is_known(fitted: SequenceGAN) -> None:
+def test_futures_go_on_in_new_stays_and_leave_what_is_known(fitted: SequenceGAN, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ward(90)
     begun = pl.col("intime") < datetime(2020, 2, 1)
     stays = real.linked["stays"].filter(begun)
-    labs = real.linked["labs"].filter(pl.col("stay").is_null() | pl.col("stay").is_in(stays["stay"].implode()))
+    named = pl.col("stay").is_null() | pl.col("stay").is_in(stays["stay"].implode())
+    labs = real.linked["labs"].filter(named).with_columns(stay=pl.col("stay").replace({"0": "2"}))  # another patient's: known all the same
     past = Cohort(SCHEMA, real.frame, linked={"stays": stays, "labs": labs})
-    known = {pid: last for pid, last in labs.group_by("pid").agg(pl.col("time").max()).rows()}
-    ahead = fitted.futures(past, 2, seed=0)
-    for one in ahead:
-        new = one.linked["labs"].join(labs, on=["pid", "time", "test"], how="anti")
-        assert new.height and all(time >= known[pid] for pid, time in new.select("pid", "time").rows())
-        later = one.linked["stays"].filter(~pl.col("stay").is_in(stays["stay"].implode()))
-        assert later.height > 30 and new["stay"].drop_nulls().is_in(one.linked["stays"]["stay"].implode()).all()
-        assert new["stay"].is_in(later["stay"].implode()).sum() > 30
-        assert labs.join(one.linked["labs"], on=labs.columns, how="anti", nulls_equal=True).is_empty()
+    (one,) = fitted.futures(past, 1, seed=0)
+    assert one.linked["labs"][: labs.height].equals(labs) and one.linked["stays"][: stays.height].equals(stays)
+    new, later = one.linked["labs"][labs.height :], one.linked["stays"][stays.height :]
+    assert later.height > 30 and new["stay"].is_in(later["stay"].implode()).sum() > 30
+    assert not new["stay"].is_in(stays["stay"].implode()).any(), "the stays that are known are over"
+    assert new["stay"].drop_nulls().is_in(later["stay"].implode()).all()
+    (two,) = fitted.futures(one, 1, seed=1)  # whose new stays bear other keys
+    assert not two.linked["stays"]["stay"].is_duplicated().any() and two.linked["stays"].height >= one.linked["stays"].height
+    nobody = np.full(90, linked.physical(pl.Series([datetime(2250, 1, 1)]), SCHEMA["stays"]["intime"], "datetime")[0])
+    monkeypatch.setattr("proband.synthesizers.linked.last_known", lambda *_: nobody)
+    (late,) = fitted.futures(past, 1, seed=0)
+    assert all(late.linked[name].height == past.linked[name].height for name in past.linked), "nothing comes before what is known"
+
+
+def test_what_is_over_gets_no_more() -> None:
+    real = ward(2)
+    frames = {table.name: frame for table, frame in real.tables}
+    below = SCHEMA["labs"].model_copy(update={"parent": "stays", "on": "stay", "links": ()})
+    schema = SCHEMA.model_copy(update={"tables": (*SCHEMA.tables[:2], below)})
+    now = linked.last_known(schema, frames | {"labs": frames["labs"].filter(pl.col("stay").is_not_null())})
+    first, second = (linked.physical(pl.Series([t]), SCHEMA["stays"]["intime"], "datetime")[0] for t in (
+        datetime(2020, 2, 1, 2), datetime(2020, 2, 2, 4)))  # fmt: skip
+    assert now.tolist() == [first, second]  # two hours after the later stay began for the first patient, three for the second
+    assert linked.over(schema, frames, below, now).tolist() == [True, False, True, False]
+    assert linked.over(schema, frames, schema["stays"], now).tolist() == [False, False]
+    untimed = below.model_copy(update={"order": ()})
+    assert linked.over(schema, frames, untimed, now).all()
 
 
 def test_an_end_is_what_half_of_the_rows_do_not_come_after() -> None:
@@ -119,4 +174,7 @@ def test_a_stay_that_would_last_too_long_is_told_like_a_shorter_one() -> None:
     assert made["pid"].to_list() == ["a", "b", "c"] and made[1:].equals(rows[1:])
     assert made["days"][0] in (1, 4) and made["outtime"][0] == begun[0] + made["days"][0] * 24 * HOUR  # the length goes with the days
     context = context.with_columns(died=pl.lit(datetime(2020, 1, 1, 1)))
-    assert linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0)).is_empty()  # nobody fits
+    made = linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0))
+    assert set(made["outtime"]) == {datetime(2020, 1, 1, 1)}  # nobody fits: they end with their owner
+    context = context.with_columns(died=pl.lit(datetime(2019, 1, 1)))
+    assert linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0)).is_empty()  # who is dead has none
