@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,8 @@ from proband.schema.integrity import interval
 
 PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
-TRIES = 30  # to tell a row that lasts too long like another
+BY_CHANCE = 5  # owners who would have rows after their end, were it anybody's
+PARTNERS = 200  # rows among which one that lasts too long looks for another to change places with
 SURE = 20  # rows that must agree before an order of two dates is believed
 STRAY = 0.01  # share of rows that come too late by mistake
 
@@ -37,9 +38,9 @@ def temporal(column: Column) -> bool:
 
 
 def physical(series: pl.Series, column: Column, kind: str, *, end: bool = False) -> np.ndarray:
-    """Dates and date-times in the units of `kind`; a date as an end is its last moment."""
+    """Dates and date-times in the units of `kind`; a date as an end is its last moment. Numbers are what they are."""
     found, day = to_numbers(series), 86_400e6
-    if column.kind == kind:
+    if column.kind == kind or not temporal(column):
         return found
     return found * day + (day - 1 if end else 0) if kind == "datetime" else np.floor(found / day)
 
@@ -121,14 +122,26 @@ def origins(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table) ->
 
 def ends(context: pl.DataFrame, columns: Table, owner: np.ndarray, times: np.ndarray, time: Column) -> dict[str, float]:
     """What of a row's owner is an end for its `times` (rows,): dates that at least half of the rows come before; and how much after it,
-    in the units of `time`, the last of them may come: as much as all training rows do but 1 %, which are mistakes."""
+    in the units of `time`, the last of them may come: as much as all training rows do but 1 %, which are mistakes.
+
+    Of numbers one of the same unit after which no row comes, where chance would let 5 owners have one: days in the study.
+    """
     found = {}
     for column in columns.columns:
-        if temporal(column) and temporal(time):
-            late = times - physical(context[column.name], column, time.kind, end=True)[owner]
-            late = np.sort(late[~np.isnan(late)])
-            if len(late) >= SURE and (late < 0).mean() >= 0.5:
-                found[column.name] = max(0.0, float(late[len(late) - 1 - int(STRAY * len(late))]))
+        if temporal(column) != temporal(time) or not (temporal(column) or column.kind in ("integer", "number")):
+            continue
+        end = physical(context[column.name], column, time.kind, end=True)
+        late = np.sort((times - end[owner])[~np.isnan(end[owner])])
+        if len(late) < SURE or (late < 0).mean() < 0.5:
+            continue
+        if temporal(column):
+            found[column.name] = max(0.0, float(late[len(late) - 1 - int(STRAY * len(late))]))
+        elif column.unit == time.unit and late[-1] <= 0:
+            last = np.full(len(end), -np.inf)
+            np.maximum.at(last, owner, times)
+            held = ~np.isnan(end) & (last > -np.inf)
+            if np.searchsorted(np.sort(end[held]), last[held]).mean() >= BY_CHANCE:
+                found[column.name] = 0.0
     return found
 
 
@@ -149,32 +162,36 @@ def within(
     ends: Mapping[str, Mapping[str, float]],
     rng: np.random.Generator,
 ) -> pl.DataFrame:
-    """`rows` of `table` of which none lasts beyond its owner's `ends`, by column. One that would is told like another row that would not,
-    chosen at random, so that what follows from its length still does. Where in 30 tries none is short enough it ends with its owner, and a
-    row that begins after that is left out."""
-    time = time_of(table)
-    begun = to_numbers(rows[time.name]) if ends else np.zeros(0)
-    lasts = {name: to_numbers(rows[name]) - begun for name in ends}
-    room = {name: until(context, columns, found, table[name])[owner] - begun for name, found in ends.items()}
-
-    def over(row: np.ndarray, told: np.ndarray) -> np.ndarray:
-        return np.any([lasts[name][told] > room[name][row] for name in ends], axis=0) if ends else np.zeros(len(row), bool)
-
-    told = np.arange(rows.height)
-    left = told[over(told, told)]
-    short = np.setdiff1d(told, left)
-    if not len(left):
+    """`rows` of `table` of which none lasts beyond its owner's `ends`, by column. One that would changes places with another, so that what
+    follows from its length still does, and as many last as long as before. Where none of 200 can change, it is told like the longest that
+    it has room for; where it has none it ends with its owner, and a row that begins after that is left out."""
+    if not ends or not rows.height:
         return rows
-    for _ in range(TRIES if len(short) else 0):
-        told[left] = rng.choice(short, len(left))
-        left = left[over(left, told[left])]
-    told[left] = left
+    begun = to_numbers(rows[time_of(table).name])
+    lasts = np.stack([to_numbers(rows[name]) - begun for name in ends])
+    room = np.stack([until(context, columns, found, table[name])[owner] - begun for name, found in ends.items()])
+
+    def fits(row: Any, told: Any) -> np.ndarray:
+        return np.all(~(lasts[:, np.atleast_1d(told)] > room[:, np.atleast_1d(row)]), axis=0)
+
+    every, told = np.arange(rows.height), np.arange(rows.height)
+    for row in np.flatnonzero(~fits(every, told)):
+        if fits(row, told[row]):
+            continue
+        some = rng.permutation(rows.height)[:PARTNERS]
+        some = some[fits(row, told[some])]
+        both = some[fits(some, told[row])]
+        if len(both):
+            told[row], told[both[0]] = told[both[0]], told[row]
+        elif len(some):
+            told[row] = told[some[np.nan_to_num(lasts[0, told[some]]).argmax()]]
+    left = np.flatnonzero(~fits(every, told))
     others = [name for name in rows.columns if name != table.on and not temporal(table[name])]
-    found, sound = rows.with_columns(rows.select(others)[told]), np.ones(rows.height, bool)
-    for name in ends:
-        last = lasts[name][told]
-        last[left] = np.minimum(last[left], room[name][left])
-        sound[left] &= ~(last[left] < 0) | (lasts[name][left] < 0)
+    found, sound = rows.with_columns(rows[name].gather(told) for name in others), np.ones(rows.height, bool)
+    for at, name in enumerate(ends):
+        last = lasts[at, told]
+        sound[left] &= ~((room[at, left] < 0) & (last[left] > room[at, left]))
+        last[left] = np.minimum(last[left], room[at, left])
         found = found.with_columns(from_numbers(begun + last, table[name]).alias(name))
     return found.filter(pl.Series(sound))
 

@@ -160,21 +160,45 @@ def test_an_end_is_what_half_of_the_rows_do_not_come_after() -> None:
     assert last[0] == linked.physical(pl.Series([datetime(2020, 1, 1, 2)]), columns["out"], "datetime")[0]
 
 
-def test_a_stay_that_would_last_too_long_is_told_like_a_shorter_one() -> None:
+def test_days_in_the_study_end_what_is_counted_in_days() -> None:
+    day, rng = Column(name="day", kind="integer"), np.random.default_rng(0)
+    columns = Table(
+        name="p",
+        columns=(
+            Column(name="followed", kind="integer"),
+            Column(name="income", kind="number"),
+            Column(name="kg", kind="integer", unit="kg"),
+        ),
+    )
+    followed = rng.integers(100, 400, 60)
+    context = pl.DataFrame({"followed": followed, "income": np.full(60, 3e4), "kg": followed})
+    owner = np.repeat(np.arange(60), 3)
+    days = (followed[owner] * rng.random(180) * 0.9).round()
+    # nobody lives as many days as the income says, by chance either; and kilograms are no days
+    assert linked.ends(context, columns, owner, days, day) == {"followed": 0.0}
+    days[7] = followed[owner[7]] + 1
+    assert linked.ends(context, columns, owner, days, day) == {}
+
+
+def test_a_stay_that_would_last_too_long_changes_places_with_a_shorter_one() -> None:
     columns = Table(name="p", columns=(Column(name="died", kind="datetime"),))
     table = SCHEMA["stays"].model_copy(update={"columns": (*SCHEMA["stays"].columns, Column(name="days", kind="integer"))})
-    context = pl.DataFrame({"died": [datetime(2020, 1, 11), datetime(2020, 1, 2), None]})
-    begun = [datetime(2020, 1, 1)] * 3
-    rows = pl.DataFrame(
-        {"pid": ["a", "b", "c"], "intime": begun, "outtime": [b + d * 24 * HOUR for b, d in zip(begun, (30, 1, 4), strict=True)]}
-    )
-    rows = rows.with_columns(days=pl.Series([30, 1, 4]))
-    ends = {"outtime": {"died": 0.0}}
-    made = linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0))
-    assert made["pid"].to_list() == ["a", "b", "c"] and made[1:].equals(rows[1:])
-    assert made["days"][0] in (1, 4) and made["outtime"][0] == begun[0] + made["days"][0] * 24 * HOUR  # the length goes with the days
-    context = context.with_columns(died=pl.lit(datetime(2020, 1, 1, 1)))
-    made = linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0))
-    assert set(made["outtime"]) == {datetime(2020, 1, 1, 1)}  # nobody fits: they end with their owner
-    context = context.with_columns(died=pl.lit(datetime(2019, 1, 1)))
-    assert linked.within(rows, np.arange(3), context, columns, table, ends, np.random.default_rng(0)).is_empty()  # who is dead has none
+    begun, days = [datetime(2020, 1, 1)] * 3, pl.Series("days", [30, 1, 4])
+    ends = [datetime(2020, 1, 1) + day * 24 * HOUR for day in days]
+    rows = pl.DataFrame([pl.Series("pid", ["a", "b", "c"]), pl.Series("intime", begun), pl.Series("outtime", ends), days])
+
+    def within(*died: datetime | None) -> pl.DataFrame:
+        context = pl.DataFrame({"died": pl.Series(died, dtype=pl.Datetime("us"))})
+        made = linked.within(rows, np.arange(3), context, columns, table, {"outtime": {"died": 0.0}}, np.random.default_rng(0))
+        known = made.join(pl.DataFrame({"pid": ["a", "b", "c"], "died": context["died"]}), on="pid")
+        assert not (known["outtime"] > known["died"]).any()
+        return made
+
+    assert within(None, None, None).equals(rows)
+    swapped = within(datetime(2020, 1, 6), datetime(2020, 1, 2), None)
+    assert swapped["days"].to_list() == [4, 1, 30]
+    assert swapped["outtime"].to_list() == [datetime(2020, 1, 5), datetime(2020, 1, 2), datetime(2020, 1, 31)]  # it goes with the days
+    assert within(datetime(2020, 1, 3), datetime(2020, 1, 2), None)["days"].to_list() == [1, 1, 4]  # there is no place for 30 days
+    soon = datetime(2020, 1, 1, 1)
+    assert set(within(soon, soon, soon)["outtime"]) == {soon}  # nobody has room: they end with their owner
+    assert within(*[datetime(2019, 1, 1)] * 3).is_empty()  # who is dead has no stay
