@@ -50,7 +50,7 @@ def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     Without a schema one is guessed, all its proposals accepted. InputError for a record without a row and a row without a record,
     for records that differ in channels, units, rate or length, and as from `read_wfdb`.
     """
-    frame, schema, label = _table(folder, schema)
+    frame, schema, label = read_table(folder, schema)
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.hea"))}
     if frame is None:
         frame = pl.DataFrame({_RECORD: list(found)})
@@ -91,7 +91,7 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
         write_records(held[0], scratch, named.cast(pl.String).to_list(), mark=cohort.mark)
 
 
-def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
+def read_table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
     """The folder's one table as its file spells it, its schema, and its mark by file name; nothing where there is none."""
     if not any(path.name.lower().endswith(single.SUFFIXES) for path in folder.iterdir()):
         return None, schema, {}
