@@ -15,6 +15,7 @@ from proband.game.play import average, deterministic
 from proband.game.sequences import Historian, Histories, losses
 
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
+EDITION = 2  # to be raised whenever learning changes: what an older one kept is not gone on from
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 
 

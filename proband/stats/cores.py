@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+MOST = 8  # threads: each may hold a copy of what it works on
+
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -15,10 +17,10 @@ def on_cores(work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[F
     """`work` of every item, one after the other in their order: the cores change the time, never the result.
 
     In threads, so that nothing is copied; `work` must release Python's lock where it takes long, as torch and scikit-learn's trees
-    do. An error in one, or in who asks for the next, ends all: what has not begun never does.
+    do. An error in one, or in who asks for the next, ends all: what has not begun never does, and what has is waited for.
     """
     items = list(items)
-    workers = min(len(items), cores())
+    workers = min(len(items), cores(), MOST)
     if workers < 2:
         yield from map(work, items)
         return

@@ -46,7 +46,7 @@ def echoes(events: Events, like: Events, *, seed: int) -> np.ndarray:
     hears = (hears * (_RADIUS / np.abs(np.linalg.eigvals(hears)).max())).astype(np.float32)
     bias, leak = draw.normal(0, 0.3, _UNITS).astype(np.float32), np.resize(np.array(_LEAKS, np.float32), _UNITS)
     found = np.zeros((events.patients, 3 * _UNITS), np.float32)
-    with threadpool_limits(1):  # as in `discriminate`
+    with threadpool_limits(1):  # its products are small: more threads gain nothing
         for start in range(0, events.patients, _TOGETHER):
             patient, steps = scales.steps(taken(events, np.arange(start, min(start + _TOGETHER, events.patients))))
             who, first, many = np.unique(patient, return_index=True, return_counts=True)

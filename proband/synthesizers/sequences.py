@@ -22,8 +22,8 @@ from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.fields import Layout
 from proband.game.histories import begun, draw, mend_endings
-from proband.game.learning import STEPS, Charts, learn
-from proband.game.play import deterministic
+from proband.game.learning import EDITION, STEPS, Charts, learn
+from proband.game.play import THREADS, deterministic
 from proband.game.selection import Critic, packed, select, unpacked
 from proband.game.sequences import Historian
 from proband.schema import Schema, Table, rules
@@ -123,7 +123,7 @@ class SequenceGAN:
         from proband import __version__
 
         linked.checked(cohort)
-        facts = (cohort.fingerprint, cohort.schema.hash, seed, self.minutes, __version__)
+        facts = (cohort.fingerprint, cohort.schema.hash, seed, self.minutes, __version__, EDITION)
         kept = None if unfinished is None else Unfinished.of(unfinished, *facts)
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
@@ -391,9 +391,10 @@ def _steps(
     nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
     if not len(given):
         return nothing
-    stand = begun(part.net, _charts(given, plan, nothing if so_far is None else so_far))
+    known = _charts(given, plan, nothing if so_far is None else so_far)
 
     def gone_on(own: torch.Tensor, lane: int) -> Steps:
+        torch.set_num_threads(THREADS)  # a new thread may not have heard
         noise, gaps = torch.Generator().manual_seed(lane), np.random.default_rng(lane)
         owner, tokens, clock = draw(
             part.net,
@@ -411,6 +412,7 @@ def _steps(
     lanes = torch.arange(len(given)).tensor_split(min(LANES, math.ceil(len(given) / IN_LANE)))
     numbers = rng.integers(2**62, size=len(lanes)).tolist()
     with deterministic():
+        stand = begun(part.net, known)
         found = list(on_cores(lambda at: gone_on(lanes[at], numbers[at]), range(len(lanes))))
     return Steps(*map(np.concatenate, zip(*found, strict=True)))
 
