@@ -68,7 +68,7 @@ def read_dicom(path: Path) -> Slice:
         syntax = data.file_meta.get("TransferSyntaxUID", None)
         raise InputError(
             f"{where}: its pixels ({syntax.name if syntax else 'unknown transfer syntax'}) cannot be decoded: "
-            f"{str(error).splitlines()[0]} Install a decoder (pip install pylibjpeg pylibjpeg-openjpeg), or decompress it (dcmdjpeg, gdcmconv --raw)."
+            f"{str(error).splitlines()[0]} Install a decoder (pip install pylibjpeg pylibjpeg-openjpeg), or decompress it (dcmdjpeg)."
         ) from error
     slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
     values = stored.astype(np.float64) * slope + intercept
@@ -101,8 +101,8 @@ def read_dicom(path: Path) -> Slice:
 def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark, patient: str, number: int) -> None:
     """Write one image (1, height, width) of `like`'s units as a Secondary Capture that nobody can take for a patient's.
 
-    It says Synthetic Data = YES, names what made it (DCM 109100, Synthesizing Equipment), and its UIDs follow from mark and number alone: the
-    same patients give the same bytes. DICOM PS3.3 C.12.1 (SOP Common), C.8.6 (Secondary Capture).
+    It says Synthetic Data = YES, names what made it (DCM 109100, Synthesizing Equipment), and its UIDs follow from mark and number alone:
+    the same patients give the same bytes. DICOM PS3.3 C.12.1 (SOP Common), C.8.6 (Secondary Capture).
     """
     _library()
     from pydicom.dataset import Dataset, FileMetaDataset

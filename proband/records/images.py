@@ -120,7 +120,7 @@ def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def squared(values: np.ndarray) -> np.ndarray:
-    """(..., side, side): the shorter side of (..., height, width) padded evenly with black (the lowest value), so that nobody is stretched."""
+    """(..., side, side): the shorter side of (..., height, width) padded evenly with black, the lowest value: nobody is stretched."""
     height, width = values.shape[-2:]
     side = max(height, width)
     above, left = (side - height) // 2, (side - width) // 2

@@ -95,8 +95,8 @@ def nearer(made: np.ndarray, train: np.ndarray, unseen: np.ndarray, rng: np.rand
 
 
 def shifts(images: np.ndarray, most: int = 2) -> list[np.ndarray]:
-    """The images (n, channels, height, width) as they are, and moved by `most` pixels in eight directions, edges held: a copy that was moved is
-    a copy."""
+    """The images (n, channels, height, width) as they are, and moved by `most` pixels in eight directions, edges held: a copy
+    that was moved is a copy."""
     padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)), mode="edge")
     height, width = images.shape[-2:]
     places = [(most, most)] + [(a, b) for a in (0, most, 2 * most) for b in (0, most, 2 * most) if (a, b) != (most, most)]

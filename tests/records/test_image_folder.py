@@ -71,7 +71,7 @@ def test_subfolders_are_classes_where_there_is_no_table(tmp_path: Path) -> None:
 def test_one_size_is_made_of_many_where_it_is_asked_for(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", pixels(), mark=None)
     write_photo(tmp_path / "b.png", np.full((1, 8, 4), 200, np.uint8), mark=None)
-    with pytest.raises(InputError, match="different sizes: size 1 of 6 x 5, 1 of 8 x 4, such as 'b'.*--size"):
+    with pytest.raises(InputError, match=r"different sizes: size 1 of 6 x 5, 1 of 8 x 4, such as 'b'.*--size"):
         read_images(tmp_path)
     images = read_images(tmp_path, size=4).media["images"]
     assert isinstance(images, Images) and images.size == (4, 4) and images.native.tolist() == [[6, 5], [8, 4]]  # type: ignore[union-attr]
