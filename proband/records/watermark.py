@@ -18,7 +18,8 @@ from proband.records.images import resized
 
 TILE = 64  # pixels of a side
 BAND = (0.06, 0.2)  # cycles a pixel: below is anatomy, above is lost in JPEG and where the image is made smaller
-STRENGTH = 0.008  # of the range, the standard deviation of what is added
+STRENGTH = 0.012  # of the range, the standard deviation of what is added to 128 x 128 pixels or more
+STRONGEST = 0.025  # of fewer pixels, which need more
 SCALES = tuple(np.round(np.geomspace(0.5, 2.0, 57), 4).tolist())  # at which an image may have come back; 1 among them
 CALM = 2.0  # pixels over which what is there already is told apart from what was added
 
@@ -41,12 +42,13 @@ def pattern(key: str) -> np.ndarray:
     return (kept - kept.mean()) / kept.std()
 
 
-def marked(values: np.ndarray, key: str, *, low: float, high: float, strength: float = STRENGTH) -> np.ndarray:
+def marked(values: np.ndarray, key: str, *, low: float, high: float) -> np.ndarray:
     """Images (..., height, width) with the key's mark, in their own type and range.
 
-    low, high   the range that is shown: the mark is a share of it
+    low, high   the range that is shown: the mark is a share of it, twice as much in an image of half the side
     """
     height, width = values.shape[-2:]
+    strength = min(STRONGEST, STRENGTH * max(1.0, 128 / np.sqrt(height * width)))
     tiles = -(-height // TILE), -(-width // TILE)
     added = np.tile(pattern(key), tiles)[:height, :width] * strength * (high - low)
     found = values.astype(np.float64) + added
