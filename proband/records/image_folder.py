@@ -1,33 +1,48 @@
 """Patients with images: a folder of image files and the table of whom they belong to <-> Cohort.
 
-The folder holds images (.png, .jpg, .jpeg), in subfolders or not, and one table (.csv, .csv.gz, .parquet) with a row for each. The
-table's column `image`, else its key, says the image's path inside the folder, with or without its ending. Without a table nothing but
-the images is known, and the name of the subfolder that each lies in: its `class`.
+The folder holds images (.png, .jpg, .jpeg, .dcm), in subfolders or not, and one table (.csv, .csv.gz, .parquet) with a row for each. The
+table's column `image`, else its key, says the image's path inside the folder, with or without its ending. Without a table what is known is
+what DICOM headers say (patient, sex, age, view, modality), and the name of the subfolder that each image lies in: its `class`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort, Mark
 from proband.errors import InputError
-from proband.records import photos
+from proband.records import dicom, photos
 from proband.records import tables as single
 from proband.records.folder import new_folder, one_mark
-from proband.records.images import COLOUR, GREY, Images, resized, squared
+from proband.records.images import COLOUR, DTYPES, GREY, Images, resized, squared
 from proband.records.recordings import read_table
 from proband.schema import Column, Schema, Table
 from proband.stats.cores import on_cores
 
 #: What a cohort's media call the images that a folder holds.
 MEDIA = "images"
-NAME, CLASS = "image", "class"
-SUFFIXES = photos.SUFFIXES
+NAME, PATIENT, CLASS = "image", "patient", "class"
+SUFFIXES = (*photos.SUFFIXES, *dicom.SUFFIXES)
+PERCENTILES = (0.1, 99.9)  # of all pixels: from black to white, where no header and no unit tells
+
+
+class _Read(NamedTuple):
+    """One image of a folder as its file has it; `native` is its height and width before it was brought to one size."""
+
+    values: np.ndarray
+    native: tuple[int, int]
+    mark: Mark | None
+    unit: str = ""
+    spacing_mm: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    about: Mapping[str, Any] = {}
 
 
 def has_images(folder: str | Path) -> bool:
@@ -49,9 +64,10 @@ def read_images(folder: str | Path, schema: Schema | None = None, *, size: int |
     """
     folder = Path(folder)
     found = _by_name(folder)
+    read = _all_read(found, size)
     frame, schema, label = read_table(folder, schema)
     if frame is None:
-        frame, schema = _untold(folder, list(found), schema)
+        frame, schema = _untold(folder, read, schema)
     assert schema is not None
     parsed = single.parsed(frame, schema.table, f"Folder '{folder}'")
     named = parsed[_named(schema.table, f"Folder '{folder}'")].cast(pl.String)
@@ -62,12 +78,8 @@ def read_images(folder: str | Path, schema: Schema | None = None, *, size: int |
         raise InputError(f"Folder '{folder}': column {named.name!r} names an image twice. Give each row an image of its own.")
     if alone := sorted(set(found) - set(names)):
         raise InputError(f"Folder '{folder}': no row of the table names image {alone[0]!r}{_more(alone)}. Add it, or take it out.")
-    read = list(on_cores(lambda name: _read(found[name], size), names))
-    if broken := [one for one in read if isinstance(one, InputError)]:
-        raise InputError(f"{broken[0]}{f' {len(broken)} files of the folder are such.' if len(broken) > 1 else ''}") from broken[0]
-    told = dict(zip(names, read, strict=True))
-    mark = one_mark(folder, label | {found[name].name: one[2] for name, one in told.items()})  # type: ignore[index]
-    return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: one[:2] for name, one in told.items()})})  # type: ignore[index]
+    mark = one_mark(folder, label | {found[name].name: read[name].mark for name in names})
+    return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: read[name] for name in names})})
 
 
 def write_images(cohort: Cohort, folder: Path, format: str, *, suffix: str = ".png") -> None:
@@ -96,7 +108,7 @@ def write_images(cohort: Cohort, folder: Path, format: str, *, suffix: str = ".p
             photos.write_photo(path, values, mark=cohort.mark)
 
 
-def _files(folder: Path):  # type: ignore[no-untyped-def]
+def _files(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         for path in sorted(folder.rglob("*")):
             if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file():
@@ -122,18 +134,41 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _untold(folder: Path, names: list[str], schema: Schema | None) -> tuple[pl.DataFrame, Schema]:
-    """What is known without a table: the names, and the subfolders as classes where every image lies in one."""
-    columns = {NAME: names}
-    if all("/" in name for name in names):
-        columns[CLASS] = [name.split("/")[0] for name in names]
+def _all_read(found: Mapping[str, Path], size: int | None) -> dict[str, _Read]:
+    """Every image of a folder; InputError says how many cannot be read, and why the first cannot."""
+    read = dict(zip(found, on_cores(lambda path: _read(path, size), found.values()), strict=True))
+    if broken := [one for one in read.values() if isinstance(one, InputError)]:
+        raise InputError(f"{broken[0]}{f' {len(broken)} files of the folder are such.' if len(broken) > 1 else ''}") from broken[0]
+    return {name: one for name, one in read.items() if not isinstance(one, InputError)}
+
+
+def _untold(folder: Path, read: Mapping[str, _Read], schema: Schema | None) -> tuple[pl.DataFrame, Schema]:
+    """What is known without a table: names, what headers say, and the subfolders as classes where every image lies in one."""
+    columns: dict[str, list[Any]] = {}
+    for told in dict.fromkeys(name for one in read.values() for name in one.about):
+        values = [one.about.get(told) for one in read.values()]
+        if any(value is not None for value in values):
+            columns[told] = values
+    key = NAME
+    if PATIENT in columns and None not in columns[PATIENT]:
+        key = PATIENT
+    else:
+        columns.pop(PATIENT, None)
+    columns = {NAME: list(read), **columns}
+    if all("/" in name for name in read):
+        columns[CLASS] = [name.split("/")[0] for name in read]
     frame = pl.DataFrame(columns)
     if schema is None:
-        told: tuple[Column, ...] = (Column(name=NAME, kind="identifier"),)
-        if CLASS in columns:
-            told += (Column(name=CLASS, kind="category", categories=tuple(sorted(set(columns[CLASS])))),)
-        schema = Schema(tables=(Table(name=folder.resolve().name, columns=told, key=NAME),))
+        schema = Schema(tables=(Table(name=folder.resolve().name, columns=tuple(_column(frame[name]) for name in columns), key=key),))
     return frame, schema
+
+
+def _column(values: pl.Series) -> Column:
+    if values.name in (NAME, PATIENT):
+        return Column(name=values.name, kind="identifier")
+    if values.dtype.is_numeric():
+        return Column(name=values.name, kind="number", low=0)
+    return Column(name=values.name, kind="category", categories=tuple(sorted(values.drop_nulls().unique())))
 
 
 def _named(table: Table, where: str) -> str:
@@ -144,42 +179,73 @@ def _named(table: Table, where: str) -> str:
     return name
 
 
-def _read(path: Path, size: int | None) -> tuple[np.ndarray, tuple[int, int], Mark | None] | InputError:
-    """An image's pixels, its height and width in the file, and its mark; or what is wrong with it."""
+def _read(path: Path, size: int | None) -> _Read | InputError:
+    """An image, brought to a square of `size`; or what is wrong with it."""
     try:
-        values, mark = photos.read_photo(path)
+        if path.name.lower().endswith(dicom.SUFFIXES):
+            one = dicom.read_dicom(path)
+            window = None if one.low is None or one.high is None else (one.low, one.high)
+            read = _Read(one.values, one.values.shape[1:], one.mark, one.unit, one.spacing_mm, window, one.about)
+        else:
+            values, mark = photos.read_photo(path)
+            read = _Read(values, values.shape[1:], mark, window=(0.0, float(np.iinfo(values.dtype).max)))
     except InputError as error:
         return error
-    native = values.shape[1], values.shape[2]
-    if size is not None and native != (size, size):
-        values = np.rint(resized(squared(values), size, size)).astype(values.dtype)
-    return values, native, mark
+    if size is None or read.native == (size, size):
+        return read
+    values = resized(squared(read.values), size, size)
+    side = max(read.native) / size
+    spacing = None if read.spacing_mm is None else (read.spacing_mm[0] * side, read.spacing_mm[1] * side)
+    dtype = read.values.dtype
+    return read._replace(values=np.rint(values).astype(dtype) if dtype.kind in "iu" else values, spacing_mm=spacing)
 
 
-def _together(folder: Path, told: dict[str, tuple[np.ndarray, tuple[int, int]]]) -> Images:
-    """All images as one Images. InputError where they differ in channels, bits or size."""
+def _together(folder: Path, read: Mapping[str, _Read]) -> Images:
+    """All images as one Images. InputError where they differ in channels, unit, bits or size."""
+    first = next(iter(read.values()))
     asked = {
-        "channels": ("grey among colour", "Convert them all to grey, or take the others out"),
-        "bits": ("pixels of different bits", "Export them all alike, or take the others out"),
-        "size": ("images of different sizes", "Say size=64 (--size 64) to bring all to one, padded to squares"),
+        "channels": (lambda one: len(one.values), "grey among colour", "Convert them all to grey, or take the others out"),
+        "unit": (lambda one: one.unit or "grey levels", "pixels of different units", "Take the modalities apart"),
+        "white": (lambda one: one.window[1] if one.window else None, "pixels of different bits", "Export them all alike"),
+        "size": (
+            lambda one: one.values.shape[1:],
+            "images of different sizes",
+            "Say size=64 (--size 64) to bring all to squares of one size",
+        ),
     }
-    facts = {
-        name: {"channels": len(values), "bits": 8 * values.dtype.itemsize, "size": values.shape[1:]} for name, (values, _) in told.items()
-    }
-    for what, (trouble, remedy) in asked.items():
-        counts = Counter(fact[what] for fact in facts.values())
+    if any(one.about for one in read.values()):  # each DICOM file has a window and a type of its own
+        del asked["white"]
+    for what, (of, trouble, remedy) in asked.items():
+        counts = Counter(of(one) for one in read.values())
         if len(counts) > 1:
             shown = ", ".join(f"{count} of {_spelled(value)}" for value, count in counts.most_common(3))
             rare = counts.most_common()[-1][0]
-            one = next(name for name, fact in facts.items() if fact[what] == rare)
-            raise InputError(f"Folder '{folder}' has {trouble}: {what} {shown}, such as {one!r}. {remedy}.")
-    values = np.stack([values for values, _ in told.values()])
+            name = next(name for name, one in read.items() if of(one) == rare)
+            raise InputError(f"Folder '{folder}' has {trouble}: {what} {shown}, such as {name!r}. {remedy}.")
+    values = np.stack(_of_one_type([one.values for one in read.values()]))
+    windows, spacings = {one.window for one in read.values()}, {one.spacing_mm for one in read.values()}
+    if first.unit == dicom.HU:
+        low, high = dicom.CT_RANGE
+    elif len(windows) == 1 and first.window is not None:
+        low, high = first.window
+    else:
+        low, high = np.percentile(values, PERCENTILES).tolist()
     return Images(
         values,
-        high=float(np.iinfo(values.dtype).max),
+        low=low,
+        high=high if high > low else low + 1,
         channels=GREY if values.shape[1] == 1 else COLOUR,
-        native=np.array([native for _, native in told.values()]),
+        unit=first.unit,
+        spacing_mm=first.spacing_mm if len(spacings) == 1 else None,
+        native=np.array([one.native for one in read.values()]),
     )
+
+
+def _of_one_type(values: list[np.ndarray]) -> list[np.ndarray]:
+    """All in the smallest type that holds the numbers of each."""
+    held = np.result_type(*{one.dtype for one in values})
+    dtype = held if held.name in DTYPES else np.dtype(np.float32)
+    return [one.astype(dtype, copy=False) for one in values]
 
 
 def _spelled(value: object) -> str:

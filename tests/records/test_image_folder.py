@@ -94,7 +94,10 @@ def write_broken(folder: Path) -> None:
         (lambda folder: write_photo(folder / "x.png", pixels(), mark=None), "no row of the table names image 'x'"),
         (lambda folder: write_photo(folder / "one.jpg", pixels(), mark=None), "two images 'one'"),
         (lambda folder: write_photo(folder / "one.png", pixels(3), mark=None), "grey among colour: channels 2 of 1, 1 of 3, such as 'one'"),
-        (lambda folder: write_photo(folder / "one.png", pixels(dtype=np.uint16), mark=None), "different bits: bits 2 of 8, 1 of 16"),
+        (
+            lambda folder: write_photo(folder / "one.png", pixels(dtype=np.uint16), mark=None),
+            "different bits: white 2 of 255.0, 1 of 65535.0",
+        ),
         (write_broken, "one.png' cannot be read"),
         (lambda folder: write_photo(folder / "one.png", pixels(), mark=MARK), "labelled as synthetic"),
         (lambda folder: (folder / "xrays.csv").write_text("patient,image,finding\na,one,normal\nb,one,normal\n"), "names an image twice"),
@@ -140,3 +143,22 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, cohor
     with pytest.raises(InputError, match=message):
         write_images(cohort(), tmp_path / "out", "csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_dicom_tells_who_each_image_is_of(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.data import get_testdata_file
+
+    data = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False))
+    for at, (patient, age) in enumerate((("p1", "045Y"), ("p1", "046Y"), ("p2", ""))):
+        data.PatientID, data.PatientAge, data.PatientSex = patient, age, "F"
+        data.save_as(tmp_path / f"{at}.dcm")
+    cohort = read_images(tmp_path, size=32)
+    images = cohort.media["images"]
+    assert len(cohort) == 2 and cohort.schema.table.key == "patient"
+    assert cohort.frame["age_years"].to_list() == [45, 46, None] and cohort.frame["sex"].to_list() == ["F"] * 3
+    assert isinstance(images, Images) and images.size == (32, 32) and images.unit == "HU" and (images.low, images.high) == (-1000, 2000)
+    assert images.spacing_mm == pytest.approx((4 * 0.661468, 4 * 0.661468)) and images.values.dtype == np.int16
+    write_photo(tmp_path / "x.png", np.zeros((1, 32, 32), np.uint8), mark=None)
+    with pytest.raises(InputError, match="different units: unit 3 of HU, 1 of grey levels, such as 'x'"):
+        read_images(tmp_path, size=32)
