@@ -108,7 +108,7 @@ class Beside:
             found.append(from_numbers(begun + to_numbers(series) * unit, own).alias(own.name) if _late(self.table, own) else series)
         text = pl.Series(to_numbers(rows[value])).fill_nan(None)
         text = pl.Series([None if number is None else f"{number:.10g}" for number in text.to_list()], dtype=pl.String)
-        copies = [text.alias(name).cast(self.table[name].dtype, strict=False) for name in self.copies]
+        copies = [_said(text, self.table[name]) for name in self.copies]
         return rows.with_columns(found).with_columns(pl.coalesce(copy, name) for copy, name in zip(copies, self.copies, strict=True))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -156,6 +156,13 @@ def _copies(text: pl.Series, value: pl.Series, column: Column) -> bool:
     said, number = text.cast(pl.Float64, strict=False).to_numpy(), to_numbers(value)
     both = ~np.isnan(said) & ~np.isnan(number)
     return bool(both.any() and both.sum() >= 0.5 * (~np.isnan(number)).sum() and np.isclose(said, number)[both].mean() >= COPIES)
+
+
+def _said(text: pl.Series, column: Column) -> pl.Series:
+    """Numbers as a copy says them; nothing where the schema's levels do not have it."""
+    if column.categories is not None:
+        text = pl.select(pl.when(text.is_in(list(column.categories))).then(text)).to_series()
+    return text.cast(column.dtype, strict=False).alias(column.name)
 
 
 def _counted(kind: np.ndarray, what: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from proband.game.learning import Charts
-from proband.game.sequences import LENGTHS, NARROW, Historian, Histories, Past, class_of, pasts, summed
+from proband.game.sequences import LENGTHS, Historian, Histories, Past, class_of, pasts, summed
 
 AT_ONCE = 250  # histories so far that are read at once
 
@@ -120,15 +121,14 @@ def _step(
     there = _asked(net, net.asked(context), own, blank, rng)
     tokens = torch.zeros(len(gap), 1 + net.variables, dtype=torch.long)
     tokens[:, 0] = gap
-    base, before = net.valued(context) + there.float() @ net.together, torch.zeros(len(gap), NARROW)
-    for v in range(net.variables):
-        rows = there[:, v].nonzero()[:, 0]
-        if len(rows):
-            variable = torch.full_like(rows, v)
-            last = state.past.last[rows, v]
-            hidden = net.value_hidden(base[rows], own[rows, v], last, variable, before[rows], tables)
-            tokens[rows, 1 + v] = 1 + _chosen(net.value_logits(hidden, own[rows, v], last, v, tables), rng)
-            before[rows] += tables["before"][tokens[rows, 1 + v] + net.steps.starts[1 + v]]
+    told = net.valued(context) + there.float() @ net.together
+    for v, rows in enumerate(there.T.nonzero()[:, 1].split(there.sum(0).tolist())):
+        if len(rows) and net.steps.levels[1 + v] > 1:  # what is always missing has no level
+            mine, last, start = own[rows, v], state.past.last[rows, v], int(net.steps.starts[1 + v])
+            hidden = net.value_hidden(told[rows], net.value_own(mine, v), last + start, tables)
+            value = 1 + _chosen(net.value_logits(hidden, mine, last, v, tables), rng)
+            tokens[rows, 1 + v] = value
+            told[rows] += tables["before"][value + start]
     return tokens
 
 
@@ -137,24 +137,24 @@ TRIES = 8  # for a first step in time, for a step at which something is measured
 
 def _asked(net: Historian, told: Tensor, own: Tensor, blank: bool, rng: torch.Generator) -> Tensor:
     """(histories, variables) True for what is measured: never nothing, unless it may be `blank`."""
-    there = torch.zeros(len(told), net.variables, dtype=torch.bool)
-    rows = torch.arange(len(told))
+    there = torch.zeros(net.variables, len(told), dtype=torch.bool)  # a variable's answers side by side: one is asked at a time
+    alone, rows = net.asked_alone(own).T.contiguous(), torch.arange(len(told))
     for attempt in range(TRIES):
-        before, best = torch.zeros(len(rows), NARROW), torch.full((len(rows),), -torch.inf)
-        likeliest = torch.zeros(len(rows), dtype=torch.long)
-        for v in range(net.variables):
-            logit = net.asked_logits(told[rows], own[rows], before[:, None], slice(v, v + 1))[:, 0]
-            yes = torch.rand(len(rows), generator=rng) < torch.sigmoid(logit)
-            there[rows, v] = yes
-            before += yes[:, None] * net.asked_before[v]
-            likeliest, best = torch.where(logit > best, v, likeliest), torch.maximum(best, logit)
-        empty = ~there[rows].any(1) & (not blank)
+        said, odds = told[rows], alone[:, rows]
+        chance = torch.logit(torch.rand(odds.shape, generator=rng))
+        yes = torch.zeros(odds.shape, dtype=torch.bool)
+        for v in (odds > -torch.inf).any(1).nonzero()[:, 0].tolist():
+            odds[v] += silu(said) @ net.asked_out[v]
+            yes[v] = odds[v] > chance[v]
+            said.addr_(yes[v].float(), net.asked_before[v])
+        empty = ~yes.any(0) & (not blank)
         if attempt == TRIES - 1:
-            there[rows[empty], likeliest[empty]] = True
+            yes[odds[:, empty].argmax(0), empty.nonzero()[:, 0]] = True
+        there[:, rows] = yes
         rows = rows[empty]
         if not len(rows):
             break
-    return there
+    return there.T
 
 
 def _after(net: Historian, tables: Mapping[str, Tensor], tokens: Tensor, clock: Tensor, state: State) -> State:
@@ -178,8 +178,9 @@ def _waited(after: Tensor, state: State) -> Tensor:
 
 def _chosen(logits: Tensor, rng: torch.Generator) -> Tensor:
     """(rows,) a level for each row of logits."""
-    until = torch.cumsum(torch.softmax(logits.double(), 1), 1)
-    return (until <= torch.rand(len(logits), 1, generator=rng, dtype=torch.double) * until[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+    until = torch.cumsum(torch.softmax(logits, 1), 1, dtype=torch.double)
+    at = torch.rand(len(logits), 1, generator=rng, dtype=torch.double) * until[:, -1:]
+    return torch.searchsorted(until, at, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 
 
 ROUNDS, PRIOR = 4, 5.0  # of drawing and mending; steps at risk that what is drawn itself counts for, where real histories are few

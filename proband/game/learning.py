@@ -11,11 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from proband.game.play import average, deterministic
+from proband import seeds
+from proband.game.play import THREADS, average, deterministic
 from proband.game.sequences import Historian, Histories, losses
+from proband.stats.cores import on_cores
 
 FEWEST_BETWEEN = 10  # batches between two looks at the patients held out, who may cost as much as all of them
-EDITION = 2  # to be raised whenever learning changes: what an older one kept is not gone on from
+EDITION = 3  # to be raised whenever learning changes: what an older one kept is not gone on from
+SIDES = 2  # of a batch, learned from side by side: as many whatever the cores, so that they change nothing
 STEPS, FEWEST_STEPS = 1800, 100  # of a batch, about: a tenth of all where there are few
 
 
@@ -47,7 +50,7 @@ class Progress(NamedTuple):
     """Where learning stands after `step` batches: all that it takes to go on as if nothing had come between.
 
     looks    (batch, loss of the histories held out) at every look
-    tensors  of the network, its average, the best average and the optimizer, under net, averaged, best, first and second; the noise, rng
+    tensors  of the network, its average, the best average and the optimizer, under net, averaged, best, first and second
     """
 
     step: int
@@ -76,7 +79,6 @@ def learn(
     Gives back the averaged network that told the histories `held_out` best. `keep` is called at every look; what it got, given as
     `before`, goes on from there to the same network.
     """
-    rng = torch.Generator().manual_seed(seed)
     averaged = copy.deepcopy(net).requires_grad_(False)
     best = copy.deepcopy(averaged)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
@@ -84,7 +86,6 @@ def learn(
     if before is not None:
         step, history = before.step, list(before.looks)
         _set_back(before.tensors, net, averaged, best, optimizer, step)
-        rng.set_state(before.tensors["rng"])
     turn = _batches(charts, own, seed, step)
     with deterministic():
         while step < batches and not _worse(history, patience):
@@ -92,9 +93,7 @@ def learn(
             step += 1
             pace = min(1.0, step / 50) * (0.525 + 0.475 * math.cos(math.pi * step / batches))
             optimizer.param_groups[0]["lr"] = rate * pace
-            value = sum(part.sum() for part in losses(net, batch, rng)) / batch.length.sum()
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            loss = _sloped(net, batch, seeds.integer(seed, step))
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             average(averaged, net, min(0.995, step / (step + 10)))
@@ -103,10 +102,30 @@ def learn(
                 if history[-1][1] <= min(loss for _, loss in history):
                     best.load_state_dict(averaged.state_dict())
                 if keep is not None:
-                    keep(Progress(step, history, _tensors(net, averaged, best, optimizer) | {"rng": rng.get_state()}))
+                    keep(Progress(step, history, _tensors(net, averaged, best, optimizer)))
             if on_step is not None:
-                on_step(step, batches, "learn", {"loss": float(value.detach())} | ({"held out": history[-1][1]} if history else {}))
+                on_step(step, batches, "learn", {"loss": loss} | ({"held out": history[-1][1]} if history else {}))
     return best
+
+
+def _sloped(net: Historian, batch: Histories, seed: int) -> float:
+    """Minus the log likelihood per step, its gradient left in the parameters: of parts of the batch, side by side, added in their order."""
+    parts = [rows for rows in torch.arange(len(batch.length)).split(math.ceil(len(batch.length) / SIDES)) if len(rows)]
+    parameters, steps = list(net.parameters()), batch.length.sum()
+
+    def slope(side: int) -> tuple[float, tuple[Tensor, ...]]:
+        torch.set_num_threads(THREADS)  # a new thread may not have heard
+        rng = torch.Generator().manual_seed(seed + side)
+        value = sum(part.sum() for part in losses(net, batch.take(parts[side]), rng)) / steps
+        return float(value.detach()), torch.autograd.grad(value, parameters, materialize_grads=True)
+
+    loss = 0.0
+    net.zero_grad(set_to_none=True)
+    for value, slopes in on_cores(slope, range(len(parts))):
+        loss += value
+        for parameter, found in zip(parameters, slopes, strict=True):
+            parameter.grad = found if parameter.grad is None else parameter.grad.add_(found)
+    return loss
 
 
 def _worse(history: list[tuple[int, float]], patience: int) -> bool:
@@ -134,15 +153,16 @@ def _set_back(
         optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
 
 
-@torch.no_grad()
 def told(net: Historian, charts: Charts, rows: Tensor) -> float:
     """Minus the log likelihood per step of the histories in `rows`."""
-    total, steps = 0.0, 0
-    for some in _parts(charts, rows[torch.argsort(charts.length[rows])], 4 * STEPS):
-        batch = charts.take(some)
-        total += float(sum(part.double().sum() for part in losses(net, batch)))
-        steps += int(batch.length.sum())
-    return total / max(steps, 1)
+
+    @torch.no_grad()
+    def total(some: Tensor) -> float:
+        torch.set_num_threads(THREADS)
+        return float(sum(part.double().sum() for part in losses(net, charts.take(some))))
+
+    parts = _parts(charts, rows[torch.argsort(charts.length[rows])], 2 * STEPS)
+    return sum(on_cores(total, parts, most=SIDES)) / max(int(charts.length[rows].sum()), 1)
 
 
 def _batches(charts: Charts, rows: Tensor, seed: int, skip: int) -> Iterator[Histories]:

@@ -180,21 +180,26 @@ class Historian(nn.Module):
         seen = torch.cat([state, given, self.clocks(late), embedding(gap, tables["now"]), last, self.dense(own.flatten(-2))], -1)
         return self.second(silu(self.first(layer_norm(seen, seen.shape[-1:]))))
 
-    def asked_logits(self, told: Tensor, own: Tensor, before: Tensor, part: slice = slice(None)) -> Tensor:
-        """(..., variables of `part`) whether each is measured. told: `asked(context)`; before: (..., variables of part, NARROW)."""
+    def asked_logits(self, told: Tensor, own: Tensor, before: Tensor) -> Tensor:
+        """(..., variables) whether each is measured. told: `asked(context)`; before: (..., variables, NARROW), those asked before it."""
         hidden = silu(told[..., None, :] + before)
-        own = own[..., part, :]
-        logits = (hidden * self.asked_out[part]).sum(-1) + self.asked_bias[part] + PULL / 3 * (own * self.asked_own[part]).sum(-1)
-        return logits.masked_fill((own[..., ALL] == 0) & (own[..., LEFT] < 0), -NEVER)  # nothing is planned
+        return ((hidden * self.asked_out).sum(-1) + self.asked_alone(own)).clamp(min=-NEVER)
 
-    def value_hidden(
-        self, told: Tensor, own: Tensor, last: Tensor, variable: Tensor, before: Tensor, tables: Mapping[str, Tensor]
-    ) -> Tensor:
-        """(entries, NARROW). told: `valued(context)` plus what is measured with it; before: what the values told before it say."""
-        x = told + before + self.which[variable] + embedding(last + self.steps.starts[1:][variable], tables["own"])
-        x = x + torch.einsum("eo,eon->en", own, self.valued_own[variable])
+    def asked_alone(self, own: Tensor) -> Tensor:
+        """(..., variables) the part of `asked_logits` that each variable's own past says; minus infinity where nothing is planned."""
+        alone = self.asked_bias + PULL / 3 * (own * self.asked_own).sum(-1)
+        return alone.masked_fill((own[..., ALL] == 0) & (own[..., LEFT] < 0), -torch.inf)
+
+    def value_hidden(self, told: Tensor, own: Tensor, last: Tensor, tables: Mapping[str, Tensor]) -> Tensor:
+        """(entries, NARROW). told: `valued(context)`, what is measured with it and what the values told before it say; own: `value_own`;
+        last: the last token, its variable's start added."""
+        x = told + own + embedding(last, tables["own"])
         first, second = self.deep
         return silu(x + second(silu(first(layer_norm(x, x.shape[-1:])))))
+
+    def value_own(self, own: Tensor, variable: int) -> Tensor:
+        """(entries, NARROW) what the variable is, and what its own past (entries, OWN) says."""
+        return self.which[variable] + own @ self.valued_own[variable]
 
     def value_logits(self, hidden: Tensor, own: Tensor, last: Tensor, variable: int, tables: Mapping[str, Tensor]) -> Tensor:
         """(entries, levels of the variable but 0).
@@ -205,16 +210,18 @@ class Historian(nn.Module):
         """
         part = self.steps.part(1 + variable)
         part = slice(part.start + 1, part.stop)
-        logits = hidden @ tables["tell"][part].T + (self.bias + self.log_shares)[part]
+        tell, score = tables["tell"][part], self.score[part]
+        ordered = self.steps.ordered[1 + variable]
+        if ordered:
+            lean, bend, peak = (PULL * (own @ weights[variable])[:, None] for weights in (self.lean, self.bend, self.peak))
+            hidden, tell = torch.cat([hidden, lean, bend], 1), torch.cat([tell, score[:, None], score[:, None] ** 2], 1)
+        logits = torch.addmm((self.bias + self.log_shares)[part], hidden, tell.T)
         if logits.shape[1]:  # what is always missing has no level
             stay = PULL / 3 * (own[:, :STAY] @ self.stay[variable]) * (last > 0)
             logits = logits.scatter_add(1, (last - 1).clamp(min=0)[:, None], stay[:, None])
-        if not self.steps.ordered[1 + variable]:
+        if not ordered:
             return logits
-        score = self.score[part]
-        lean, bend, peak = (PULL * (own @ weights[variable]) for weights in (self.lean, self.bend, self.peak))
-        off = (score - own[:, LAST, None]).abs() * (last > 0)[:, None]
-        return logits + lean[:, None] * score + bend[:, None] * score**2 + peak[:, None] * off
+        return torch.addcmul(logits, peak * (last > 0)[:, None], (score - own[:, LAST, None]).abs())
 
     def tables(self) -> dict[str, Tensor]:
         """Level by level, what the parameters come to."""
@@ -299,7 +306,7 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     seen = summed(batch.tokens + net.steps.starts, tables["now"]) + net.clocks(late)
     states, _ = net.cell(dropped(seen, net.dropout, rng), begin[None].contiguous())
     states = torch.cat([begin[:, None], states[:, :-1]], 1)
-    before = torch.cat([torch.zeros_like(late[:, :1]), late[:, :-1]], 1)
+    before = torch.cat([net.clock(torch.zeros_like(batch.clock[:, :1])), late[:, :-1]], 1)
     gaps = torch.cat([torch.zeros_like(batch.tokens[:, :1, 0]), batch.tokens[:, :-1, 0]], 1)
     real = torch.arange(longest)[None] < batch.length[:, None]
     owner = real.nonzero()[:, 0]
@@ -333,9 +340,11 @@ def losses(net: Historian, batch: Histories, rng: torch.Generator | None = None)
     step, variable, value_before = step[turn], variable[turn], value_before[turn]
     mine = own[step, variable]
     last = past.last[step, variable]
-    hidden = dropped(net.value_hidden(told[step], mine, last, variable, value_before, tables), net.doubted, rng)
     right = tokens[step, 1 + variable] - 1
     sizes = torch.bincount(variable, minlength=net.variables).tolist()
+    said = torch.cat([net.value_own(o, v) for v, o in enumerate(mine.split(sizes))])
+    hidden = net.value_hidden(told[step] + value_before, said, last + net.steps.starts[1:][variable], tables)
+    hidden = dropped(hidden, net.doubted, rng)
     parts = [
         cross_entropy(net.value_logits(h, o, b, v, tables), r, reduction="none")
         for v, (h, o, b, r) in enumerate(zip(hidden.split(sizes), mine.split(sizes), last.split(sizes), right.split(sizes), strict=True))

@@ -1,4 +1,4 @@
-"""Work that no part of depends on another, on all cores."""
+"""Work of parts that do not depend on one another, on all cores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def on_cores(work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+def on_cores(work: Callable[[Item], Found], items: Iterable[Item], *, most: int = MOST) -> Iterator[Found]:
     """`work` of every item, one after the other in their order: the cores change the time, never the result.
 
     In threads, so that nothing is copied; `work` must release Python's lock where it takes long, as torch and scikit-learn's trees
-    do. An error in one, or in who asks for the next, ends all: what has not begun never does, and what has is waited for.
+    do. An error in one, or in who asks for the next, ends all: what has not begun never does, and what has is waited for. At `most` so
+    many threads run.
     """
     items = list(items)
-    workers = min(len(items), cores(), MOST)
+    workers = min(len(items), cores(), most)
     if workers < 2:
         yield from map(work, items)
         return

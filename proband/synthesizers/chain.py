@@ -9,7 +9,6 @@ what only knows its own rows by heart gets little there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 
 from proband import seeds
 from proband.encode import Field, TableEncoder
+from proband.stats.cores import on_cores
 from proband.stats.trees import Trees, boosted
 from proband.synthesizers.forest import Forest, grow, smoothed, telling_order
 
@@ -158,15 +158,10 @@ def learn_predictors(
         return Predictors(forests, _score(fields, places, before, field, seed) if forests and number else None)
 
     found: dict[int, Predictors] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for at, one_field in enumerate(pool.map(one, range(len(whole)))):
-                found[whole[at]] = one_field
-                if on_step is not None:
-                    on_step(at + 1, len(whole), "columns", {})
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for at, one_field in enumerate(on_cores(one, range(len(whole)), most=threads)):
+        found[whole[at]] = one_field
+        if on_step is not None:
+            on_step(at + 1, len(whole), "columns", {})
     return found
 
 

@@ -20,7 +20,7 @@ from proband.stats.trees import Trees, boosted
 
 FOLDS = 4
 FEWEST, TOLD = 20, 0.6  # patients of either level, and the AUC on patients not learned from, for a column to be told by histories
-STEEPNESS = (1.0, 1.25, 1.5)
+STEEPNESS = (1.0, 1.5, 2.0)
 
 
 class Outcome(NamedTuple):
@@ -38,30 +38,20 @@ class Outcome(NamedTuple):
 
 
 def learned(columns: Sequence[Column], figures: np.ndarray, seed: int) -> tuple[Outcome, ...]:
-    """The columns that trees tell of patients whom they did not learn from.
+    """The columns that trees tell of patients whom they did not learn from, with honest odds.
 
     figures   (patients, figures) what is known of whole patients, `columns` first; NaN is missing
-
-    Trees of so many patients know less of an outcome than there is to know. What is drawn from their honest odds is then duller than
-    the real outcome, and who learns from it learns less. So the odds are made steeper, until trees that learn from what is drawn find
-    as much in it, on patients whom they did not learn from, as trees that learn from the real outcome.
     """
     found = []
     for at, column in enumerate(columns):
-        known = ~np.isnan(figures[:, at])
-        levels, others = figures[known, at], np.delete(figures[known], at, axis=1)
+        levels, others = _known(figures, at)
         two = column.kind == "boolean" or (column.kind == "category" and len(column.categories or ()) == 2)
         if not two or min((levels == 0).sum(), (levels == 1).sum()) < FEWEST:
             continue
-        own = seeds.integer(seed, "sequences", column.name)
-        rng = seeds.generator(seed, "sequences", column.name, "folds")
-        grow = partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
-        fold = dealt(levels, FOLDS, rng)
+        grow, fold = _grow(seed, column.name), _folds(levels, seed, column.name)
         odds = _unseen(grow, others, levels, fold)
-        real = auc(odds, levels)
-        if real >= TOLD:
-            steepness = _steepness(grow, others, odds, levels, real, fold, rng)
-            found.append(Outcome(column.name, at, grow(others, levels), steepness, _shift(steepness * odds, levels.mean())))
+        if auc(odds, levels) >= TOLD:
+            found.append(Outcome(column.name, at, grow(others, levels), 1.0, _shift(odds, levels.mean())))
     return tuple(found)
 
 
@@ -73,21 +63,69 @@ def _unseen(grow: Callable[..., Trees], figures: np.ndarray, levels: np.ndarray,
     return odds
 
 
-def _steepness(
-    grow: Callable[..., Trees],
-    figures: np.ndarray,
-    odds: np.ndarray,
-    levels: np.ndarray,
-    real: float,
-    fold: np.ndarray,
-    rng: np.random.Generator,
-) -> float:
-    """At which trees find as much in what is drawn as in the `levels`, where they had an AUC of `real`."""
-    chance, as_much = rng.random(len(levels)), []
-    for steepness in STEEPNESS:
-        drawn = chance < expit(steepness * odds + _shift(steepness * odds, levels.mean()))
-        as_much.append(auc(_unseen(grow, figures, drawn.astype(float), fold), drawn))
-    return float(np.interp(real, np.maximum.accumulate(as_much), STEEPNESS))
+def steepened(
+    outcomes: Sequence[Outcome], real: np.ndarray, made: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray], seed: int
+) -> tuple[Outcome, ...]:
+    """The outcomes with odds so steep that trees which learn from made patients tell real ones as well as trees that learn from as many
+    real ones, on real patients whom none of them learned from; twice as steep at most.
+
+    real     (patients, figures) the figures that the outcomes were learned from
+    made     (candidates, figures) those of made patients
+    chosen   the rows of `made` that are kept, given their figures
+
+    Trees of so many patients know less of an outcome than there is to know, and made patients are not quite like real ones. What is
+    drawn from honest odds is then duller than the real outcome, and who learns from it learns less. Beyond twice, more is learned of
+    who comes before whom, but the odds that are learned get worse.
+    """
+    return tuple(_steepened(outcome, real, made, chosen, seed) for outcome in outcomes)
+
+
+def _steepened(outcome: Outcome, real: np.ndarray, made: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray], seed: int) -> Outcome:
+    at, has = outcome.figure, ~np.isnan(made[:, outcome.figure])
+    (levels, others), about = _known(real, at), np.delete(made, at, axis=1)
+    grow, fold = _grow(seed, outcome.column), _folds(levels, seed, outcome.column)
+    rng = seeds.generator(seed, "sequences", outcome.column, "steepened")
+    chance, order = rng.random(len(made)), rng.permutation(len(levels))
+
+    def told(k: int) -> np.ndarray:
+        """(2 + steepnesses, patients of fold k): what the teacher says of them, and who learned
+        from as many real patients, and from made ones."""
+        own, unseen = order[fold[order] != k], others[fold == k]
+        teacher = grow(others[own], levels[own])
+        odds, learners = teacher(about), []
+        for steepness in STEEPNESS:
+            second = (chance < expit(steepness * odds + _shift(steepness * odds, levels.mean()))).astype(float)
+            retold = made.copy()
+            retold[has, at] = second[has]
+            kept = chosen(retold)
+            kept = kept[has[kept]]
+            learners.append((about[kept], second[kept]))
+        size = min(len(own), *(len(who) for _, who in learners))
+        found = [(others[own[:size]], levels[own[:size]]), *((values[:size], who[:size]) for values, who in learners)]
+        both = [grow(values, who)(unseen) if 0 < who.sum() < len(who) else np.zeros(len(unseen)) for values, who in found]
+        return np.array([teacher(unseen), *both])
+
+    odds = np.zeros((2 + len(STEEPNESS), len(levels)))
+    for k, said in enumerate(on_cores(told, range(FOLDS))):
+        odds[:, fold == k] = said
+    as_much = [auc(said, levels) for said in odds[2:]]
+    steepness = float(np.interp(auc(odds[1], levels), np.maximum.accumulate(as_much), STEEPNESS))
+    return outcome._replace(steepness=steepness, shift=_shift(steepness * odds[0], levels.mean()))
+
+
+def _known(figures: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
+    """(patients,) the level of the column where it is known, and all their other figures."""
+    known = ~np.isnan(figures[:, at])
+    return figures[known, at], np.delete(figures[known], at, axis=1)
+
+
+def _grow(seed: int, name: str) -> Callable[..., Trees]:
+    own = seeds.integer(seed, "sequences", name)
+    return partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
+
+
+def _folds(levels: np.ndarray, seed: int, name: str) -> np.ndarray:
+    return dealt(levels, FOLDS, seeds.generator(seed, "sequences", name, "folds"))
 
 
 def _shift(odds: np.ndarray, share: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -453,13 +453,25 @@ def _width(learned: _Fitted) -> int:
 
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
-    """The critics of the rounds of selection that the judge let stand. figures: those of the real patients."""
+    """The critics of the rounds of selection that the judge let stand, and outcomes as steep as they leave room for. figures: those of
+    the real patients."""
     rng = seeds.generator(seed, "sequences", "select")
     real = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])]
     sizes = [CANDIDATES * min(AT_ONCE, len(real) - first) for first in range(0, len(real), AT_ONCE)]
     fakes = [_candidates(learned, size, rng, None)[1] for size in sizes]
-    found = selected(np.concatenate(fakes), real, figures[aside][:MOST_HELD_OUT], n=len(real), seed=seed, on_step=on_step)
-    return replace(learned, critics=found.critics, stages=found.stages)
+    made = np.concatenate(fakes)
+    found = selected(made, real, figures[aside][:MOST_HELD_OUT], n=len(real), seed=seed, on_step=on_step)
+
+    def chosen(made: np.ndarray) -> np.ndarray:
+        return select(_log_odds(found.critics, made), len(made) // CANDIDATES, seeds.generator(seed, "sequences", "steepened"))
+
+    steep = outcomes.steepened(learned.outcomes, figures, made[: CANDIDATES * AT_ONCE], chosen, seed)
+    return replace(learned, critics=found.critics, stages=found.stages, outcomes=steep)
+
+
+def _log_odds(critics: Sequence[Critic], figures: np.ndarray) -> np.ndarray:
+    """(patients,) that they are real, as the critics have it; 0 when there are none."""
+    return np.sum([np.zeros(len(figures)), *(critic.log_odds(figures) for critic in critics)], axis=0)
 
 
 def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> dict[str, pl.DataFrame]:
@@ -467,7 +479,7 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
     if not learned.critics:
         return _candidates(learned, n, rng, where)[0]
     frames, figures = _candidates(learned, CANDIDATES * n, rng, where)
-    kept = select(np.sum([critic.log_odds(figures) for critic in learned.critics], axis=0), n, rng)
+    kept = select(_log_odds(learned.critics, figures), n, rng)
     return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
 

@@ -24,6 +24,12 @@ def test_several_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(on_cores(lambda _: meet.wait(), range(2))) == [0, 1]
 
 
+def test_no_more_run_at_once_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cores", lambda: 8)
+    assert {threading.get_ident()} == set(on_cores(lambda _: threading.get_ident(), range(20), most=1)), "one alone needs no thread"
+    assert len(set(on_cores(lambda _: (time.sleep(0.005), threading.get_ident())[1], range(20), most=2))) == 2
+
+
 def test_an_error_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "cores", lambda: 2)
     begun: list[int] = []

@@ -35,13 +35,23 @@ def useful(train: np.ndarray, unseen: np.ndarray) -> float:
 
 def test_who_learns_from_drawn_outcomes_learns_as_much_as_from_real_ones():
     real, others, unseen = patients(600), patients(600, seed=1), patients(4000, seed=2)
-    (told,) = outcomes.learned([DIED], real, seed=0)
+    honest = outcomes.learned([DIED], real, seed=0)
+    assert honest[0].steepness == 1
+    (told,) = outcomes.steepened(honest, real, others, lambda made: np.arange(len(made)), seed=0)
     assert told.steepness > 1
     gap = lambda one: useful(others, unseen) - useful(redrawn(one, others), unseen)  # noqa: E731
-    honest = told._replace(steepness=1.0, shift=0.0)
-    assert gap(told) < gap(honest)
+    assert gap(told) < gap(honest[0])
     assert gap(told) < 0.04
     assert redrawn(told, others)[:, 0].mean() == pytest.approx(others[:, 0].mean(), abs=0.05)
+
+
+def test_who_is_kept_is_who_is_learned_from():
+    """Where the kept ones alone already show the outcome as clearly as real patients do, no odds need to be steeper."""
+    real, made = patients(600), patients(3000, seed=1)
+    honest = outcomes.learned([DIED], real, seed=0)
+    clear = lambda made: np.argsort((1 - 2 * made[:, 0]) * made[:, 1:11].sum(axis=1))[:600]  # noqa: E731
+    (told,) = outcomes.steepened(honest, real, made, clear, seed=0)
+    assert told.steepness == 1
 
 
 def test_what_figures_do_not_say_is_left_as_it_is():
