@@ -159,9 +159,11 @@ def _copies(text: pl.Series, value: pl.Series, column: Column) -> bool:
 
 
 def _said(text: pl.Series, column: Column) -> pl.Series:
-    """Numbers as a copy says them; nothing where the schema's levels do not have it."""
+    """Numbers as a copy says them: in the words of the schema's levels, where it has them; nothing where it does not have this one."""
     if column.categories is not None:
-        text = pl.select(pl.when(text.is_in(list(column.categories))).then(text)).to_series()
+        spelled = pl.Series(column.categories).cast(pl.Float64, strict=False).to_list()
+        words = {f"{number:.10g}": word for number, word in zip(spelled, column.categories, strict=True) if number is not None}
+        text = pl.Series([words.get(number) for number in text.to_list()], dtype=pl.String)
     return text.cast(column.dtype, strict=False).alias(column.name)
 
 

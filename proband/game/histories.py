@@ -123,7 +123,7 @@ def _step(
     tokens[:, 0] = gap
     told = net.valued(context) + there.float() @ net.together
     for v, rows in enumerate(there.T.nonzero()[:, 1].split(there.sum(0).tolist())):
-        if len(rows) and net.steps.levels[1 + v] > 1:  # what is always missing has no level
+        if len(rows) and net.steps.levels[1 + v] > 1:  # where nothing at all can be asked, what has no level was
             mine, last, start = own[rows, v], state.past.last[rows, v], int(net.steps.starts[1 + v])
             hidden = net.value_hidden(told[rows], net.value_own(mine, v), last + start, tables)
             value = 1 + _chosen(net.value_logits(hidden, mine, last, v, tables), rng)

@@ -110,7 +110,7 @@ def learn(
 
 def _sloped(net: Historian, batch: Histories, seed: int) -> float:
     """Minus the log likelihood per step, its gradient left in the parameters: of parts of the batch, side by side, added in their order."""
-    parts = [rows for rows in torch.arange(len(batch.length)).split(math.ceil(len(batch.length) / SIDES)) if len(rows)]
+    parts = torch.arange(len(batch.length)).split(math.ceil(len(batch.length) / SIDES))
     parameters, steps = list(net.parameters()), batch.length.sum()
 
     def slope(side: int) -> tuple[float, tuple[Tensor, ...]]:

@@ -20,6 +20,7 @@ from proband.stats.trees import Trees, boosted, randomised
 TREES = 150
 FOLDS = 5
 FAMILIES = ("boosted", "randomised")
+RAKED, FURTHEST = 1e-3, 2.0  # share that every stratum counts as more; the most that is added, where hardly a candidate is of a stratum
 RANDOMISED, LEAF = 40, 20  # trees a fold, and rows in a leaf; leaves of 5 to 60 were within noise of each other
 
 
@@ -114,20 +115,38 @@ def select(log_weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndar
         raise ValueError(f"{len(log_weights)} candidates cannot give {n} rows")
     if n == 0:
         return np.zeros(0, np.int64)
-    weights = np.exp(log_weights - log_weights.max())
-    for _ in range(60):  # what lies above one draw is spread over the others, until none does
-        weights = weights * (n / weights.sum())
-        if weights.max() <= 1 + 1e-9:
-            break
-        weights = np.minimum(weights, 1.0)
+    weights = chances(log_weights, n)
     order = rng.permutation(len(weights))
-    until = np.cumsum(np.minimum(weights[order], 1.0))
+    until = np.cumsum(weights[order])
     at = np.searchsorted(until, (np.arange(n) + rng.random()) * (until[-1] / n), side="right")
     found = np.unique(order[np.minimum(at, len(order) - 1)])
     if len(found) < n:  # weights too far apart to be spread: the heaviest of the others
         others = np.setdiff1d(order, found)
         found = np.append(found, others[np.argsort(-log_weights[others], kind="stable")][: n - len(found)])
     return np.sort(found)
+
+
+def chances(log_weights: np.ndarray, n: int) -> np.ndarray:
+    """(rows,) how likely each is to be among `n` that are drawn: in proportion to the weights, but for those that are sure."""
+    weights = np.exp(log_weights - log_weights.max())
+    for _ in range(60):  # what lies above one draw is spread over the others, until none does
+        weights = weights * (n / weights.sum())
+        if weights.max() <= 1 + 1e-9:
+            break
+        weights = np.minimum(weights, 1.0)
+    return np.minimum(weights, 1.0)
+
+
+def balancing(log_weights: np.ndarray, stratum: np.ndarray, shares: np.ndarray, n: int) -> np.ndarray:
+    """(strata,) what to add to the log weights of each stratum for it to have its share of `n` that are drawn (raking).
+
+    stratum   (rows,) the number of each row's; shares: (strata,) that add to 1
+    """
+    added = np.zeros(len(shares))
+    for _ in range(20):
+        drawn = np.bincount(stratum, chances(log_weights + added[stratum], n), minlength=len(shares)) / n
+        added = np.clip(added + np.log((shares + RAKED) / (drawn + RAKED)), -FURTHEST, FURTHEST)
+    return added
 
 
 def effective(log_weights: np.ndarray) -> float:

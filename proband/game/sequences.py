@@ -183,12 +183,15 @@ class Historian(nn.Module):
     def asked_logits(self, told: Tensor, own: Tensor, before: Tensor) -> Tensor:
         """(..., variables) whether each is measured. told: `asked(context)`; before: (..., variables, NARROW), those asked before it."""
         hidden = silu(told[..., None, :] + before)
-        return ((hidden * self.asked_out).sum(-1) + self.asked_alone(own)).clamp(min=-NEVER)
+        alone = self.asked_alone(own)
+        return torch.where(alone > -torch.inf, (hidden * self.asked_out).sum(-1) + alone, -NEVER)
 
     def asked_alone(self, own: Tensor) -> Tensor:
-        """(..., variables) the part of `asked_logits` that each variable's own past says; minus infinity where nothing is planned."""
+        """(..., variables) the part of `asked_logits` that each variable's own past says; minus infinity where nothing is planned, or
+        where a variable has no level."""
         alone = self.asked_bias + PULL / 3 * (own * self.asked_own).sum(-1)
-        return alone.masked_fill((own[..., ALL] == 0) & (own[..., LEFT] < 0), -torch.inf)
+        never = (own[..., ALL] == 0) & (own[..., LEFT] < 0) | torch.tensor([levels == 1 for levels in self.steps.levels[1:]])
+        return alone.masked_fill(never, -torch.inf)
 
     def value_hidden(self, told: Tensor, own: Tensor, last: Tensor, tables: Mapping[str, Tensor]) -> Tensor:
         """(entries, NARROW). told: `valued(context)`, what is measured with it and what the values told before it say; own: `value_own`;

@@ -44,11 +44,11 @@ def learned(columns: Sequence[Column], figures: np.ndarray, seed: int) -> tuple[
     """
     found = []
     for at, column in enumerate(columns):
-        levels, others = _known(figures, at)
+        known = figures[~np.isnan(figures[:, at]), at]
         two = column.kind == "boolean" or (column.kind == "category" and len(column.categories or ()) == 2)
-        if not two or min((levels == 0).sum(), (levels == 1).sum()) < FEWEST:
+        if not two or min((known == 0).sum(), (known == 1).sum()) < FEWEST:
             continue
-        grow, fold = _grow(seed, column.name), _folds(levels, seed, column.name)
+        levels, others, grow, fold = _learning(figures, at, seed, column.name)
         odds = _unseen(grow, others, levels, fold)
         if auc(odds, levels) >= TOLD:
             found.append(Outcome(column.name, at, grow(others, levels), 1.0, _shift(odds, levels.mean())))
@@ -67,7 +67,7 @@ def steepened(
     outcomes: Sequence[Outcome], real: np.ndarray, made: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray], seed: int
 ) -> tuple[Outcome, ...]:
     """The outcomes with odds so steep that trees which learn from made patients tell real ones as well as trees that learn from as many
-    real ones, on real patients whom none of them learned from; twice as steep at most.
+    real ones do, on real patients from whom neither those trees nor their teacher learned; twice as steep at most.
 
     real     (patients, figures) the figures that the outcomes were learned from
     made     (candidates, figures) those of made patients
@@ -75,57 +75,54 @@ def steepened(
 
     Trees of so many patients know less of an outcome than there is to know, and made patients are not quite like real ones. What is
     drawn from honest odds is then duller than the real outcome, and who learns from it learns less. Beyond twice, more is learned of
-    who comes before whom, but the odds that are learned get worse.
+    who comes before whom, but the odds that are learned get worse. Each outcome is tried while the others stay honest.
     """
     return tuple(_steepened(outcome, real, made, chosen, seed) for outcome in outcomes)
 
 
 def _steepened(outcome: Outcome, real: np.ndarray, made: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray], seed: int) -> Outcome:
     at, has = outcome.figure, ~np.isnan(made[:, outcome.figure])
-    (levels, others), about = _known(real, at), np.delete(made, at, axis=1)
-    grow, fold = _grow(seed, outcome.column), _folds(levels, seed, outcome.column)
+    levels, others, grow, fold = _learning(real, at, seed, outcome.column)
+    about = np.delete(made, at, axis=1)
     rng = seeds.generator(seed, "sequences", outcome.column, "steepened")
     chance, order = rng.random(len(made)), rng.permutation(len(levels))
+    if min(has.sum(), len(levels)) < 2 * FEWEST:
+        return outcome
 
     def told(k: int) -> np.ndarray:
-        """(2 + steepnesses, patients of fold k): what the teacher says of them, and who learned
-        from as many real patients, and from made ones."""
+        """(2 + steepnesses, patients of fold k): what a teacher says of them, who learned from as many real patients, from made ones."""
         own, unseen = order[fold[order] != k], others[fold == k]
         teacher = grow(others[own], levels[own])
         odds, learners = teacher(about), []
         for steepness in STEEPNESS:
-            second = (chance < expit(steepness * odds + _shift(steepness * odds, levels.mean()))).astype(float)
+            second = chance < expit(steepness * odds + _shift(steepness * odds[has], levels.mean()))
             retold = made.copy()
             retold[has, at] = second[has]
             kept = chosen(retold)
             kept = kept[has[kept]]
-            learners.append((about[kept], second[kept]))
+            learners.append((about[kept], second[kept].astype(float)))
         size = min(len(own), *(len(who) for _, who in learners))
-        found = [(others[own[:size]], levels[own[:size]]), *((values[:size], who[:size]) for values, who in learners)]
-        both = [grow(values, who)(unseen) if 0 < who.sum() < len(who) else np.zeros(len(unseen)) for values, who in found]
-        return np.array([teacher(unseen), *both])
+        pupils = [(values[:size], who[:size]) for values, who in ((others[own], levels[own]), *learners)]
+        said = [grow(values, who)(unseen) if 0 < who.sum() < len(who) else np.zeros(len(unseen)) for values, who in pupils]
+        return np.array([teacher(unseen), *said])
 
-    odds = np.zeros((2 + len(STEEPNESS), len(levels)))
-    for k, said in enumerate(on_cores(told, range(FOLDS))):
-        odds[:, fold == k] = said
-    as_much = [auc(said, levels) for said in odds[2:]]
-    steepness = float(np.interp(auc(odds[1], levels), np.maximum.accumulate(as_much), STEEPNESS))
-    return outcome._replace(steepness=steepness, shift=_shift(steepness * odds[0], levels.mean()))
+    said = np.zeros((2 + len(STEEPNESS), len(levels)))
+    for k, parts in enumerate(on_cores(told, range(FOLDS))):
+        said[:, fold == k] = parts
+    honest, (real_auc, *made_aucs) = said[0], (auc(pupils, levels) for pupils in said[1:])
+    as_much, first = np.unique(np.maximum.accumulate(made_aucs), return_index=True)  # what is no use is not made steeper
+    steepness = float(np.interp(real_auc, as_much, np.array(STEEPNESS)[first]))
+    return outcome._replace(steepness=steepness, shift=_shift(steepness * honest, levels.mean()))
 
 
-def _known(figures: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
-    """(patients,) the level of the column where it is known, and all their other figures."""
+def _learning(figures: np.ndarray, at: int, seed: int, name: str) -> tuple[np.ndarray, np.ndarray, Callable[..., Trees], np.ndarray]:
+    """Of the patients in whom a column is known: its level, (patients,), all other figures, how trees are grown, and everybody's fold."""
     known = ~np.isnan(figures[:, at])
-    return figures[known, at], np.delete(figures[known], at, axis=1)
-
-
-def _grow(seed: int, name: str) -> Callable[..., Trees]:
+    levels = figures[known, at]
     own = seeds.integer(seed, "sequences", name)
-    return partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
-
-
-def _folds(levels: np.ndarray, seed: int, name: str) -> np.ndarray:
-    return dealt(levels, FOLDS, seeds.generator(seed, "sequences", name, "folds"))
+    grow = partial(boosted, kind="classifier", seed=own, trees=150, leaves=8, rate=0.05, share=0.2)
+    fold = dealt(levels, FOLDS, seeds.generator(seed, "sequences", name, "folds"))
+    return levels, np.delete(figures[known], at, axis=1), grow, fold
 
 
 def _shift(odds: np.ndarray, share: float) -> float:
@@ -133,19 +130,26 @@ def _shift(odds: np.ndarray, share: float) -> float:
     return float(brentq(lambda shift: expit(odds + shift).mean() - share, -50.0, 50.0))
 
 
-def drawn(
-    outcomes: Sequence[Outcome], columns: Mapping[str, Column], frame: pl.DataFrame, figures: np.ndarray, rng: np.random.Generator
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """The patients' own table and their figures with these columns drawn anew, one given the other; what is missing stays so."""
+def retold(outcomes: Sequence[Outcome], figures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Patients' figures with these columns drawn anew, one given the other; what is missing stays so."""
     figures = figures.copy()
     for outcome in outcomes:
         odds = outcome.steepness * outcome.trees(np.delete(figures, outcome.figure, axis=1)) + outcome.shift
         second = rng.random(len(odds)) < expit(odds)
-        column, known = columns[outcome.column], ~np.isnan(figures[:, outcome.figure])
+        figures[:, outcome.figure] = np.where(np.isnan(figures[:, outcome.figure]), np.nan, second)
+    return figures
+
+
+def drawn(
+    outcomes: Sequence[Outcome], columns: Mapping[str, Column], frame: pl.DataFrame, figures: np.ndarray, rng: np.random.Generator
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """The patients' own table and their figures, `retold`."""
+    figures = retold(outcomes, figures, rng)
+    for outcome in outcomes:
+        column, levels = columns[outcome.column], figures[:, outcome.figure]
         words = [False, True] if column.kind == "boolean" else list(column.categories or ())
-        told = pl.Series(column.name, [words[int(level)] for level in second], dtype=column.dtype)
-        frame = frame.with_columns(frame[column.name].zip_with(pl.Series(~known), told))
-        figures[:, outcome.figure] = np.where(known, second, np.nan)
+        told = [words[int(level)] if known else None for level, known in zip(levels, ~np.isnan(levels), strict=True)]
+        frame = frame.with_columns(pl.coalesce(pl.Series(column.name, told, dtype=column.dtype), column.name))
     return frame, figures
 
 

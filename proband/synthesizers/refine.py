@@ -96,10 +96,20 @@ def refine(synthetic: Any, train: Cohort, *, n: int | None = None, seed: int, on
     return Refined(Cohort(schema, mended[chosen.tolist()], mark), [before, *found.stages])
 
 
-def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int, seed: int, on_step: OnStep | None = None) -> Selection:
+def selected(
+    fakes: np.ndarray,
+    real: np.ndarray,
+    unseen: np.ndarray,
+    *,
+    n: int,
+    seed: int,
+    balanced: Callable[[np.ndarray], np.ndarray] = lambda log_weights: log_weights,
+    on_step: OnStep | None = None,
+) -> Selection:
     """Rounds of selection of `n` among `fakes`, each kept only if the judges are fooled more often and membership risk stays.
 
     fakes, real, unseen   (rows, columns) float64 as `encode.plain` gives them; critics learn from `real`, the judge has `unseen`
+    balanced              what the critics' log weights come to before rows are drawn by them
     """
     rng = seeds.generator(seed, "select")
     log_weights, kept = np.zeros(len(fakes)), select(np.zeros(len(fakes)), n, rng)
@@ -113,7 +123,7 @@ def selected(fakes: np.ndarray, real: np.ndarray, unseen: np.ndarray, *, n: int,
         best, least = min(each["success"] for each in stages if each["kept"]), stages[0]["membership"]
         for strength in STRENGTHS:
             critic = learned._replace(strength=strength)
-            weights = log_weights + critic.log_odds(fakes)
+            weights = balanced(log_weights + critic.log_odds(fakes))
             found = stage(number, fakes, real, unseen, weights, n, seed, attack) | {"strength": strength}
             found["kept"] = float(found["success"] < best and found["membership"] <= least + RISK)
             stages.append(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from proband.game.fields import Layout
 from proband.game.histories import begun, draw, mend_endings
 from proband.game.learning import EDITION, STEPS, Charts, learn
 from proband.game.play import THREADS, deterministic
-from proband.game.selection import Critic, packed, select, unpacked
+from proband.game.selection import Critic, balancing, packed, select, unpacked
 from proband.game.sequences import Historian
 from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
@@ -35,7 +35,7 @@ from proband.synthesizers import linked, outcomes, plans
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
-from proband.synthesizers.refine import HELD_OUT, held_out, selected
+from proband.synthesizers.refine import HELD_OUT, RISK, attacker, held_out, selected, stage
 from proband.synthesizers.unfinished import Unfinished
 
 CANDIDATES = 5  # drawn for each patient who is kept
@@ -47,6 +47,7 @@ MOST_JUDGED = 2000  # patients from whom the critics learn
 MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
 LANES, IN_LANE = 4, 150  # histories are drawn in so many lanes, side by side, of so many histories or more
+STRATA, FEWEST_IN_STRATUM = 10, 20  # of lengths, in each of which as many are kept as there are real ones
 MOST_MENDED = 600  # histories that are drawn to see where they end
 
 
@@ -66,6 +67,20 @@ class _Part(NamedTuple):
     most: int
 
 
+class _Lengths(NamedTuple):
+    """What is added to the critics' log odds of a patient with so many events. In a long history there is more to find fault with, so that
+    critics by themselves choose short ones.
+
+    edges   (strata - 1,) events from which the next stratum begins; added (strata,)
+    """
+
+    edges: np.ndarray
+    added: np.ndarray
+
+    def __call__(self, events: np.ndarray) -> np.ndarray:
+        return self.added[np.searchsorted(self.edges, events, side="right")]
+
+
 @dataclass(frozen=True)
 class _Fitted:
     schema: Schema
@@ -73,16 +88,21 @@ class _Fitted:
     parts: dict[str, _Part]
     outcomes: tuple[Outcome, ...]
     critics: tuple[Critic, ...]
+    lengths: _Lengths
     stages: list[dict[str, float]]
     on_synthetic: bool
     first: int | None  # the number from which identifiers go on
+
+
+AS_LONG = _Lengths(np.zeros(0), np.zeros(1))  # nothing is added for any length
 
 
 class SequenceGAN:
     """Patients with histories: any number of rows in linked tables, at irregular times.
 
     minutes   time for all networks on an ordinary core, at most; each stops when the held-out patients say so
-    select    whether a critic who sees whole patients chooses among candidates: the adversarial half of the game
+    select    whether a critic who sees whole patients chooses among candidates: the adversarial half of the game. Without it outcomes
+              keep the odds of trees that learned from as many patients as there are, which are duller than the real ones
 
     The patients' own table comes from a sequential forest. Then each linked table, given the row that owns it: when the next step
     comes, what is measured then, and how much (`game.sequences`). Columns of two levels that whole histories tell, as they tell an
@@ -111,7 +131,8 @@ class SequenceGAN:
 
     @property
     def stages(self) -> list[dict[str, float]]:
-        """Per round of selection: success of the judges, membership AUC, effective share, strength, whether kept."""
+        """Per round of selection: success of the judges, membership AUC, effective share, strength, whether kept; then the same once more
+        with the steepest odds of an outcome, where there are steeper ones."""
         return [dict(stage) for stage in self._learned.stages]
 
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None, unfinished: str | Path | None = None) -> Self:
@@ -138,7 +159,7 @@ class SequenceGAN:
             parts[table.name], plan = _told(wider, frames, table, aside, minutes, seed, on_step, kept)
             root = root if plan is None else plans.added(root, table, plan)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
-        learned = _Fitted(cohort.schema, forest, parts, (), (), [], cohort.mark is not None, linked.beyond(cohort))
+        learned = _Fitted(cohort.schema, forest, parts, (), (), AS_LONG, [], cohort.mark is not None, linked.beyond(cohort))
         if aside.any() and not aside.all():
             figures = _figures(learned, frames)
             told = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
@@ -198,6 +219,7 @@ class SequenceGAN:
             arrays |= {f"{at}.net.{key}": weight.numpy() for key, weight in part.net.state_dict().items()}
         arrays |= {f"outcome.{key}": array for key, array in of_outcomes.items()}
         arrays |= {f"critic.{key}": array for key, array in of_critics.items()}
+        arrays |= {f"lengths.{key}": array for key, array in learned.lengths._asdict().items()}
         write_model(path, self.name, config, arrays)
 
     @classmethod
@@ -232,11 +254,14 @@ class SequenceGAN:
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         first = None if config["first"] is None else int(config["first"])
-        bare = _Fitted(schema, root, parts, (), (), stages, bool(config["on_synthetic"]), first)
+        bare = _Fitted(schema, root, parts, (), (), AS_LONG, stages, bool(config["on_synthetic"]), first)
         figures = _width(bare)
         told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
         critics = unpacked(config["critics"], under("critic.", arrays), figures)
-        model._fitted = replace(bare, outcomes=told, critics=critics)
+        lengths = _Lengths(**under("lengths.", arrays))
+        if len(lengths.added) != len(lengths.edges) + 1 or not np.isfinite(np.concatenate(lengths)).all():
+            raise ValueError("what is added for lengths does not fit them")
+        model._fitted = replace(bare, outcomes=told, critics=critics, lengths=lengths)
         return model
 
 
@@ -453,25 +478,60 @@ def _width(learned: _Fitted) -> int:
 
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
-    """The critics of the rounds of selection that the judge let stand, and outcomes as steep as they leave room for. figures: those of
-    the real patients."""
+    """With the critics of the rounds of selection that the judge let stand, and then with steeper outcomes, if it lets them stand as well.
+
+    figures   those of the real patients
+    """
     rng = seeds.generator(seed, "sequences", "select")
-    real = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])]
+    real, unseen = figures[~aside][np.sort(rng.permutation(int((~aside).sum()))[:MOST_JUDGED])], figures[aside][:MOST_HELD_OUT]
     sizes = [CANDIDATES * min(AT_ONCE, len(real) - first) for first in range(0, len(real), AT_ONCE)]
-    fakes = [_candidates(learned, size, rng, None)[1] for size in sizes]
-    made = np.concatenate(fakes)
-    found = selected(made, real, figures[aside][:MOST_HELD_OUT], n=len(real), seed=seed, on_step=on_step)
+    made = np.concatenate([_candidates(learned, size, rng, None)[1] for size in sizes])
+    events = _events(learned, figures)
+    edges = np.unique(np.quantile(events, np.arange(1, STRATA) / STRATA)) if len(events) >= STRATA * FEWEST_IN_STRATUM else np.zeros(0)
+    stratum = np.searchsorted(edges, _events(learned, made), side="right")
+    shares = np.bincount(np.searchsorted(edges, events, side="right"), minlength=len(edges) + 1) / len(events)
+
+    def lengths(log_weights: np.ndarray) -> _Lengths:
+        return _Lengths(edges, balancing(log_weights, stratum, shares, len(real)))
+
+    def balanced(log_weights: np.ndarray) -> np.ndarray:
+        return log_weights + lengths(log_weights).added[stratum]
+
+    found = selected(made, real, unseen, n=len(real), seed=seed, balanced=balanced, on_step=on_step)
+    if found.critics:
+        learned = replace(
+            learned, critics=found.critics, lengths=lengths(np.sum([critic.log_odds(made) for critic in found.critics], axis=0))
+        )
+    learned = replace(learned, stages=found.stages)
 
     def chosen(made: np.ndarray) -> np.ndarray:
-        return select(_log_odds(found.critics, made), len(made) // CANDIDATES, seeds.generator(seed, "sequences", "steepened"))
+        return select(_log_odds(learned, made), len(made) // CANDIDATES, seeds.generator(seed, "sequences", "steepened"))
 
     steep = outcomes.steepened(learned.outcomes, figures, made[: CANDIDATES * AT_ONCE], chosen, seed)
-    return replace(learned, critics=found.critics, stages=found.stages, outcomes=steep)
+    if all(outcome.steepness == 1 for outcome in steep):
+        return learned
+    made, before = outcomes.retold(steep, made, rng), [each for each in found.stages if each["kept"]][-1]
+    after = stage(len(found.stages), made, real, unseen, _log_odds(learned, made), len(real), seed, attacker(real, unseen, seed))
+    kept = after["success"] <= before["success"] + RISK and after["membership"] <= found.stages[0]["membership"] + RISK
+    after |= {"steepness": max(outcome.steepness for outcome in steep), "kept": float(kept)}
+    return replace(learned, stages=[*found.stages, after], outcomes=steep if kept else learned.outcomes)
 
 
-def _log_odds(critics: Sequence[Critic], figures: np.ndarray) -> np.ndarray:
-    """(patients,) that they are real, as the critics have it; 0 when there are none."""
-    return np.sum([np.zeros(len(figures)), *(critic.log_odds(figures) for critic in critics)], axis=0)
+def _events(learned: _Fitted, figures: np.ndarray) -> np.ndarray:
+    """(patients,) how many values each has in all tables."""
+    at = len([column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")])
+    total = np.zeros(len(figures))
+    for part in learned.parts.values():
+        wide = len(SUMMARIES) * len(part.steps.variables)
+        total += figures[:, at : at + wide : len(SUMMARIES)].sum(axis=1)
+        at += wide + 3
+    return total
+
+
+def _log_odds(learned: _Fitted, figures: np.ndarray) -> np.ndarray:
+    """(patients,) that they are real, as the critics have it, among patients with as many events; 0 when there are no critics."""
+    said = (critic.log_odds(figures) for critic in learned.critics)
+    return np.sum([learned.lengths(_events(learned, figures)), *said], axis=0)
 
 
 def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | None) -> dict[str, pl.DataFrame]:
@@ -479,7 +539,7 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
     if not learned.critics:
         return _candidates(learned, n, rng, where)[0]
     frames, figures = _candidates(learned, CANDIDATES * n, rng, where)
-    kept = select(_log_odds(learned.critics, figures), n, rng)
+    kept = select(_log_odds(learned, figures), n, rng)
     return linked.kept(_wider(learned), frames, kept[rng.permutation(n)])
 
 

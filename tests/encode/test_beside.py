@@ -65,12 +65,12 @@ def test_what_stands_beside_follows_the_code(frame: pl.DataFrame) -> None:
 
 
 def test_a_text_that_says_the_value_says_no_word_that_the_schema_does_not_know(frame: pl.DataFrame) -> None:
-    words = TABLE["said"].model_copy(update={"categories": ("140", "sinus", "paced", "mine alone")})
+    words = TABLE["said"].model_copy(update={"categories": ("140.0", "sinus", "paced", "mine alone")})
     table = TABLE.model_copy(update={"columns": tuple(words if c.name == "said" else c for c in TABLE.columns)})
     beside = Beside.learn(TABLE, frame, frame["pid"].rank("dense").to_numpy(), MINUTE)
     assert beside is not None
     made = drawn(replace(beside, table=table), frame).filter(pl.col("code") == "Na")
-    assert set(made.filter(pl.col("value") == 140)["said"]) == {"140"} and set(made.filter(pl.col("value") == 141)["said"]) == {None}
+    assert set(made.filter(pl.col("value") == 140)["said"]) == {"140.0"} and set(made.filter(pl.col("value") == 141)["said"]) == {None}
 
 
 def test_a_table_of_code_and_value_alone_has_nothing_beside() -> None:

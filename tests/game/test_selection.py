@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from proband.game.selection import effective, learn_critic, select
+from proband.game.selection import balancing, effective, learn_critic, select
 
 
 def test_selection_keeps_rows_in_proportion_to_their_weights():
@@ -53,3 +53,20 @@ def test_no_row_is_chosen_twice_however_far_apart_the_weights_are():
     weights[50] = -1900.0
     found = select(weights, 10, np.random.default_rng(0))
     assert len(set(found)) == 10 and {0, 1, 50} <= set(found)
+
+
+def test_strata_keep_their_shares_though_the_weights_are_against_them():
+    rng = np.random.default_rng(0)
+    stratum, shares = rng.integers(3, size=5000), np.array([0.2, 0.3, 0.5])
+    weights = rng.normal(size=5000) - 1.5 * stratum
+    alone = np.bincount(stratum[select(weights, 1000, rng)]) / 1000
+    assert alone[2] < 0.15
+    kept = select(weights + balancing(weights, stratum, shares, 1000)[stratum], 1000, rng)
+    assert np.bincount(stratum[kept]) / 1000 == pytest.approx(shares, abs=0.04)  # four standard errors of a draw
+    within = stratum[kept] == 0
+    assert weights[kept][within].mean() > weights[stratum == 0].mean() + 0.5, "in a stratum the weights still choose"
+
+
+def test_a_stratum_without_candidates_asks_for_nobody():
+    added = balancing(np.zeros(100), np.zeros(100, int), np.array([0.5, 0.5]), 20)
+    assert np.isfinite(added).all() and np.abs(added).max() <= 2

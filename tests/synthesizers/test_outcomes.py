@@ -54,6 +54,12 @@ def test_who_is_kept_is_who_is_learned_from():
     assert told.steepness == 1
 
 
+@pytest.mark.parametrize("made", [np.zeros((400, 31)), np.full((400, 31), np.nan)], ids=["says nothing", "has none"])
+def test_steeper_odds_that_are_of_no_use_are_not_taken(made: np.ndarray):
+    honest = outcomes.learned([DIED], patients(600), seed=0)
+    assert outcomes.steepened(honest, patients(600), made, lambda made: np.arange(len(made)), seed=0)[0].steepness == 1
+
+
 def test_what_figures_do_not_say_is_left_as_it_is():
     assert outcomes.learned([DIED], patients(600, signal=0.0), seed=0) == ()
     assert outcomes.learned([DIED], patients(30), seed=0) == (), "too few of either level"
