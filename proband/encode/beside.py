@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
-from proband.encode.numbers import from_numbers, to_numbers
+from proband.encode import lapses
+from proband.encode.numbers import to_numbers
 from proband.encode.tables import HELD_BY, Codes, TableEncoder
 from proband.schema import Column, Schema, Table
 
@@ -37,7 +38,7 @@ class Beside:
     drawn: tuple[np.ndarray, ...]
 
     @staticmethod
-    def learn(table: Table, frame: pl.DataFrame, patients: np.ndarray, unit: float) -> Beside | None:
+    def learn(table: Table, frame: pl.DataFrame, patients: np.ndarray) -> Beside | None:
         """From all rows of a table with measures; `patients` (rows,) whose each is. None where nothing stands beside them."""
         columns = _others(table)
         code, value = (frame[name] for name in table.measures or ())
@@ -51,9 +52,8 @@ class Beside:
             if column.name in copies:
                 series = series.set(value.is_not_null(), None)
             if _late(table, column):
-                away = (to_numbers(series) - begun) / unit
-                column = Column(name=column.name, kind="integer" if (away[~np.isnan(away)] % 1 == 0).all() else "number")
-                series = from_numbers(away, column).alias(column.name)
+                column = lapses.lapse(column, series, begun)
+                series = lapses.told(series, begun, column)
             told.append((column, series))
         schema = Schema(
             tables=(Table(name=table.name, key=_OWNER, columns=(Column(name=_OWNER, kind="identifier"), *(c for c, _ in told))),)
@@ -90,7 +90,7 @@ class Beside:
         )
         return 2 * places.fill_null(len(self.codes)).to_numpy() + values.is_null().to_numpy()
 
-    def draw(self, rows: pl.DataFrame, unit: float, rng: np.random.Generator) -> pl.DataFrame:
+    def draw(self, rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
         """`rows` of code, value and time with the columns beside them."""
         code, value = self.table.measures or ("", "")
         kind, fields = self.kind(rows[code], rows[value]), self.encoder.fields
@@ -105,7 +105,7 @@ class Beside:
         found = []
         for column in self.encoder.schema.table.columns[1:]:
             series, own = made[column.name], self.table[column.name]
-            found.append(from_numbers(begun + to_numbers(series) * unit, own).alias(own.name) if _late(self.table, own) else series)
+            found.append(lapses.after(series, begun, column, own) if _late(self.table, own) else series)
         text = pl.Series(to_numbers(rows[value])).fill_nan(None)
         text = pl.Series([None if number is None else f"{number:.10g}" for number in text.to_list()], dtype=pl.String)
         copies = [_said(text, self.table[name]) for name in self.copies]

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
+from proband.encode import lapses
 from proband.encode.beside import Beside
 from proband.encode.measured import MOST_VARIABLES, Measured
 from proband.encode.numbers import from_numbers, physical_bounds, to_numbers
@@ -68,8 +69,8 @@ class StepEncoder:
         gap = Column(name=_GAP, kind="integer" if whole else "number", grid=None if whole else time.grid)
         owner = owners_of(table, frame, owners)
         measured = Measured.learn(table, frame, patients[owner]) if table.measures else None
-        beside = Beside.learn(table, frame, patients[owner], unit) if table.measures else None
-        variables = tuple(_since(column, frame, table, unit) for column in _told(table)) if measured is None else measured.columns
+        beside = Beside.learn(table, frame, patients[owner]) if table.measures else None
+        variables = tuple(_since(column, frame, table) for column in _told(table)) if measured is None else measured.columns
         variables = variables or (_ROW,)
         if len(variables) > MOST_VARIABLES:
             raise InputError(
@@ -112,11 +113,7 @@ class StepEncoder:
         else:
             rows = rows.with_columns(pl.lit("yes").alias(_ROW.name), __again=pl.int_range(pl.len()).over(moment))
             begun = to_numbers(rows[table.order[0]]) if table.order else np.zeros(rows.height)
-            since = [
-                from_numbers((to_numbers(rows[column.name]) - begun) / self.unit, column).alias(column.name)
-                for column in self.variables
-                if _relative(table, column.name)
-            ]
+            since = [lapses.told(rows[column.name], begun, column) for column in self.variables if _relative(table, column.name)]
             steps = rows.with_columns(since).select(*index, *(column.name for column in self.variables)).sort(index, maintain_order=True)
         owner, clock = steps["__owner"].to_numpy(), steps["__clock"].to_numpy()
         first = np.append(True, np.diff(owner) != 0)[: len(owner)]
@@ -164,8 +161,7 @@ class StepEncoder:
             found = found.insert_column(1, from_numbers(times, time).alias(time.name))
         if self.measured is None:
             since = [column for column in self.variables if _relative(table, column.name)]
-            ends = [from_numbers(times + to_numbers(found[column.name]) * self.unit, table[column.name]) for column in since]
-            return found.with_columns(end.alias(column.name) for end, column in zip(ends, since, strict=True))
+            return found.with_columns(lapses.after(found[column.name], times, column, table[column.name]) for column in since)
         index = found.columns[: 1 + bool(table.order)]
         long = found.with_columns(self.measured.numbers(column) for column in self.variables).with_row_index("__step")
         long = long.unpivot(index=["__step", *index], variable_name="__variable", value_name="__number").drop_nulls("__number")
@@ -174,7 +170,7 @@ class StepEncoder:
         long = long.with_columns(__turn=turn).sort("__step", "__turn")
         told = self.measured.rows(long["__variable"], long["__number"], rng)
         rows = pl.concat([long.select(index), told], how="horizontal")
-        return rows if self.beside is None else self.beside.draw(rows, self.unit, rng)
+        return rows if self.beside is None else self.beside.draw(rows, rng)
 
     def _agreeing(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`tokens`, those drawn anew that do not go with the others of their step: the two halves of a level, what a law tells."""
@@ -263,9 +259,7 @@ def _relative(table: Table, name: str) -> bool:
     return table.measures is None and time.kind in ("date", "datetime") and same
 
 
-def _since(column: Column, frame: pl.DataFrame, table: Table, unit: float) -> Column:
+def _since(column: Column, frame: pl.DataFrame, table: Table) -> Column:
     if not _relative(table, column.name):
         return column
-    away = (to_numbers(frame[column.name]) - to_numbers(frame[time_of(table).name])) / unit
-    known = away[~np.isnan(away)]
-    return Column(name=column.name, kind="integer" if (known == np.round(known)).all() else "number")
+    return lapses.lapse(column, frame[column.name], to_numbers(frame[time_of(table).name]))

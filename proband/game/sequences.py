@@ -72,6 +72,7 @@ class Historian(nn.Module):
     log_shares: Tensor
     score: Tensor
     ending: Tensor
+    without_level: Tensor
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class Historian(nn.Module):
             here = shares_measured(counts, steps)
             self.asked_bias.copy_(torch.log(here / (1 - here)).float())
         self.register_buffer("score", _scores(counts, steps))
+        self.register_buffer("without_level", torch.tensor(steps.levels[1:]) == 1, persistent=False)
         self.register_buffer("ending", torch.zeros(LENGTHS))  # added to the logit of ending, where histories are drawn
 
     # What both training and drawing ask, for any leading shape.
@@ -190,7 +192,7 @@ class Historian(nn.Module):
         """(..., variables) the part of `asked_logits` that each variable's own past says; minus infinity where nothing is planned, or
         where a variable has no level."""
         alone = self.asked_bias + PULL / 3 * (own * self.asked_own).sum(-1)
-        never = (own[..., ALL] == 0) & (own[..., LEFT] < 0) | torch.tensor([levels == 1 for levels in self.steps.levels[1:]])
+        never = (own[..., ALL] == 0) & (own[..., LEFT] < 0) | self.without_level
         return alone.masked_fill(never, -torch.inf)
 
     def value_hidden(self, told: Tensor, own: Tensor, last: Tensor, tables: Mapping[str, Tensor]) -> Tensor:

@@ -13,10 +13,12 @@ from proband.encode.numbers import from_numbers, to_numbers
 from proband.encode.sequences import time_of
 from proband.errors import InputError
 from proband.schema import Column, Rule, Schema, Table
+from proband.schema.integrity import interval
 
 PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
 SURE = 20  # rows that must agree before an order of two dates is believed
+STRAY = 0.01  # share of rows after what ended their owner that are entries too late, not an order that is none
 
 
 def checked(cohort: Cohort) -> None:
@@ -162,7 +164,8 @@ def _among(
     who: np.ndarray,
     rng: np.random.Generator,
 ) -> pl.Series:
-    """(rows,) keys of rows of table `name` of the same patients: where both have dates the last begun before each row, else any."""
+    """(rows,) keys of rows of table `name` of the same patients: where both have dates the last begun before each row, unless it ended
+    before it too; else any."""
     other, frame = schema[name], frames[name]
     _, _, whose = context(schema, frames, name)
     dated = bool(table.order and other.order) and temporal(time_of(table)) and temporal(time_of(other))
@@ -182,8 +185,12 @@ def _among(
         at = np.where(after > first, first + (rng.random(len(who)) * (after - first)).astype(np.int64), -1)
     if not len(order):
         return pl.Series(name, [None] * rows.height, dtype=pl.String)
-    keys = frame[other.key or ""].gather(order).gather(np.maximum(at, 0))
-    return keys.set(pl.Series(at < first), None)
+    none, led = at < first, order[np.maximum(at, 0)]
+    ends = interval(other) if dated else None
+    if ends is not None:
+        over = physical(frame[ends[1]], other[ends[1]], "datetime", end=True)[led]
+        none |= over < physical(rows[time_of(table).name], time_of(table), "datetime")
+    return frame[other.key or ""].gather(led).set(pl.Series(none), None)
 
 
 def kept(schema: Schema, frames: dict[str, pl.DataFrame], patients: np.ndarray) -> dict[str, pl.DataFrame]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -16,55 +15,28 @@ import torch
 from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
-from proband.encode.numbers import physical_bounds
 from proband.encode.plain import plain
-from proband.encode.sequences import StepEncoder, Steps, time_of
+from proband.encode.sequences import StepEncoder, Steps
 from proband.errors import InputError
-from proband.game.fields import Layout
-from proband.game.histories import begun, draw, mend_endings
-from proband.game.learning import EDITION, STEPS, Charts, learn
-from proband.game.play import THREADS, deterministic
+from proband.game.learning import EDITION
 from proband.game.selection import Critic, balancing, packed, select, unpacked
-from proband.game.sequences import Historian
 from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
-from proband.stats.cores import on_cores
 from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import linked, outcomes, plans
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
+from proband.synthesizers.parts import MOST_HELD_OUT, Part, draw_steps, fresh_network, learn_part
 from proband.synthesizers.refine import HELD_OUT, RISK, attacker, held_out, selected, stage
 from proband.synthesizers.unfinished import Unfinished
 
 CANDIDATES = 5  # drawn for each patient who is kept
-PASSES, FEWEST_BATCHES = 12, 400  # times through the training histories, at most; of few there are many
-DROPOUT = 0.2
 
-MOST_HELD_OUT = 1000  # histories that are looked at
 MOST_JUDGED = 2000  # patients from whom the critics learn
-MOST_STEPS = 2.0  # times as many as the longest training history has
 AT_ONCE = 1000  # patients kept at once
-LANES, IN_LANE = 4, 150  # histories are drawn in so many lanes, side by side, of so many histories or more
 STRATA, FEWEST_IN_STRATUM = 10, 20  # of lengths, in each of which as many are kept as there are real ones
-MOST_MENDED = 600  # histories that are drawn to see where they end
-
-
-class _Part(NamedTuple):
-    """What was learned of one linked table: its parent's rows as they are told to it, its steps, and the network.
-
-    until   columns of the parent's row after which no training row came: none will
-    latest  the last training time, on the clock
-    most    steps of the longest training history
-    """
-
-    context: TableEncoder
-    steps: StepEncoder
-    net: Historian
-    until: tuple[str, ...]
-    latest: float
-    most: int
 
 
 class _Lengths(NamedTuple):
@@ -85,7 +57,7 @@ class _Lengths(NamedTuple):
 class _Fitted:
     schema: Schema
     root: SequentialForest
-    parts: dict[str, _Part]
+    parts: dict[str, Part]
     outcomes: tuple[Outcome, ...]
     critics: tuple[Critic, ...]
     lengths: _Lengths
@@ -151,12 +123,12 @@ class SequenceGAN:
         frames = {root.schema.table.name: root.frame, **cohort.linked}
         shares = {table.name: math.sqrt(cohort.linked[table.name].height + 1) for table in cohort.schema.children}
         wider = cohort.schema.model_copy(update={"tables": (root.schema.table, *cohort.schema.children)})
-        parts: dict[str, _Part] = {}
+        parts: dict[str, Part] = {}
         for table in cohort.schema.children:
             if not frames[table.parent or ""].height:  # nobody to own a row
                 continue
             minutes = self.minutes * shares[table.name] / sum(shares.values())
-            parts[table.name], plan = _told(wider, frames, table, aside, minutes, seed, on_step, kept)
+            parts[table.name], plan = learn_part(wider, frames, table, aside, minutes, seed, on_step, kept)
             root = root if plan is None else plans.added(root, table, plan)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
         learned = _Fitted(cohort.schema, forest, parts, (), (), AS_LONG, [], cohort.mark is not None, linked.beyond(cohort))
@@ -242,20 +214,18 @@ class SequenceGAN:
             if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in weights.values()):
                 raise ValueError("a weight is not a finite number")
             periods = tuple(float(period) for period in plain_part["periods"])
-            net = _fresh(context, steps, torch.Generator(), scale=float(plain_part["scale"]), periods=periods)
+            net = fresh_network(context, steps, torch.Generator(), scale=float(plain_part["scale"]), periods=periods)
             try:
                 net.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
             except RuntimeError as error:
                 raise ValueError("the weights do not fit the table") from error
             until = tuple(str(name) for name in plain_part["until"])
-            parts[table.name] = _Part(
-                context, steps, net.requires_grad_(False), until, float(plain_part["latest"]), int(plain_part["most"])
-            )
+            parts[table.name] = Part(context, steps, net.requires_grad_(False), until, float(plain_part["latest"]), int(plain_part["most"]))
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         first = None if config["first"] is None else int(config["first"])
         bare = _Fitted(schema, root, parts, (), (), AS_LONG, stages, bool(config["on_synthetic"]), first)
-        figures = _width(bare)
+        _, figures = _layout(bare)
         told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
         critics = unpacked(config["critics"], under("critic.", arrays), figures)
         lengths = _Lengths(**under("lengths.", arrays))
@@ -263,92 +233,6 @@ class SequenceGAN:
             raise ValueError("what is added for lengths does not fit them")
         model._fitted = replace(bare, outcomes=told, critics=critics, lengths=lengths)
         return model
-
-
-def _told(
-    wider: Schema,
-    frames: Mapping[str, pl.DataFrame],
-    table: Table,
-    aside: np.ndarray,
-    minutes: float,
-    seed: int,
-    on_step: OnStep | None,
-    kept: Unfinished | None,
-) -> tuple[_Part, torch.Tensor | None]:
-    """What is learned of one linked table from the patients who are not `aside`, by those who are; and the plans of its histories."""
-    about, context, patients = linked.context(wider, frames, table.parent or "")
-    owners = frames[table.parent or ""][wider[table.parent or ""].key or ""]
-    origins = linked.origins(wider, frames, table)
-    encoder = TableEncoder.fit(Cohort(about, context))
-    steps = StepEncoder.fit(table, frames[table.name], owners, patients, origins)
-    found = steps.encode(frames[table.name], owners, origins)
-    time, columns = time_of(table), {column.name: column for column in about.table.columns}
-    times = found.clock * steps.unit + origins[found.owner]
-    until = []
-    for name, column in columns.items():
-        if linked.temporal(column) and linked.temporal(time):
-            end = linked.physical(context[name], column, time.kind, end=True)[found.owner]
-            if (~np.isnan(end)).sum() >= linked.SURE and not (times > end).any():
-                until.append(name)
-    latest = float(found.clock.max(initial=0.0))
-    gaps = np.diff(found.clock)[np.diff(found.owner) == 0]
-    values, held = np.unique(gaps[gaps > 0], return_counts=True)
-    common = float(values[np.argmax(held)]) if held.max(initial=0) > 1 else float(np.median(values)) if len(values) else 1.0
-    rng = torch.Generator().manual_seed(seeds.integer(seed, "sequences", table.name))
-    net = _fresh(encoder, steps, rng, scale=max(latest, common), periods=(common, 4 * common, 24 * common))
-    planned = plans.made(wider, table, steps)
-    plan = plans.of(net, found, len(owners)) if planned else plans.none(len(owners), net)
-    charts = _charts(_given(encoder, context), plan, found)
-    unseen = torch.from_numpy(aside[patients])
-    rows = torch.arange(len(owners))
-    own, unseen = rows[~unseen] if not unseen.all() else rows, rows[unseen][:MOST_HELD_OUT]
-    total = int(charts.length[own].sum())
-    batches = max(1, min(round(minutes * 60 / _seconds(steps, charts.batch(own))), max(FEWEST_BATCHES, math.ceil(PASSES * total / STEPS))))
-    told, place = f"learn {table.name}", str(wider.tables.index(table))
-    say: OnStep | None = None if on_step is None else lambda step, of, _, figures: on_step(step, of, told, figures)
-    own_seed = seeds.integer(seed, "sequences", "learn", table.name)
-    before, keep = (None, None) if kept is None else (kept.read(place), partial(kept.write, place))
-    judged = unseen if len(unseen) else own
-    net = learn(net, charts, own, judged, batches=batches, seed=own_seed, before=before, keep=keep, on_step=say)
-    part = _Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
-    some = np.sort(seeds.generator(seed, "sequences", "endings", table.name).permutation(len(owners))[:MOST_MENDED])
-    draws = seeds.generator(seed, "sequences", "mended", table.name)
-
-    def again() -> torch.Tensor:
-        found = _steps(part, table, context[some.tolist()], plan[some], origins[some], None, draws)
-        return torch.from_numpy(np.bincount(found.owner, minlength=len(some)))
-
-    mend_endings(net, charts.length - 1, again)
-    return part, plan if planned else None
-
-
-def _seconds(steps: StepEncoder, batch: int) -> float:
-    """What a batch of so many steps takes on an ordinary core: a sum, not a measurement, so that the same seed gives the same network."""
-    return 0.01 + batch * (3e-5 + 5e-6 * len(steps.variables))
-
-
-def _fresh(context: TableEncoder, steps: StepEncoder, rng: torch.Generator, *, scale: float, periods: tuple[float, ...]) -> Historian:
-    """The network before it has learned: it knows the shares of every token."""
-    counts = torch.cat([torch.from_numpy(field.counts) for field in steps.encoder.fields])
-    return Historian(Layout.of(context.fields), Layout.of(steps.encoder.fields), counts, rng, scale=scale, periods=periods, dropout=DROPOUT)
-
-
-def _given(context: TableEncoder, frame: pl.DataFrame) -> torch.Tensor:
-    return torch.from_numpy(context.encode(frame).tokens.astype(np.int64))
-
-
-def _charts(given: torch.Tensor, plan: torch.Tensor, steps: Steps) -> Charts:
-    """All histories with their endings; an ending stands at the time of the last step."""
-    owners = len(given)
-    counts = np.bincount(steps.owner, minlength=owners)
-    starts = np.concatenate([[0], np.cumsum(counts + 1)])
-    tokens = np.zeros((starts[-1], steps.tokens.shape[1]), np.int16)
-    clock = np.zeros(starts[-1])
-    rows = np.arange(len(steps.owner)) + steps.owner
-    tokens[rows], clock[rows] = steps.tokens, steps.clock
-    endings = starts[1:] - 1
-    clock[endings] = np.where(counts > 0, clock[np.maximum(endings - 1, 0)], 0)
-    return Charts(given, plan, torch.from_numpy(tokens), torch.from_numpy(clock), torch.from_numpy(starts))
 
 
 def _wider(learned: _Fitted) -> Schema:
@@ -393,53 +277,8 @@ def _drawn(
     part, parent = learned.parts[table.name], schema[table.parent or ""]
     origins = linked.origins(schema, frames, table)
     plan = plans.read(frames[parent.name], table, part.steps, part.net)
-    steps = _steps(part, table, context, plan, origins, so_far, rng)
+    steps = draw_steps(part, table, context, plan, origins, so_far, rng)
     return part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
-
-
-def _steps(
-    part: _Part,
-    table: Table,
-    context: pl.DataFrame,
-    plan: torch.Tensor,
-    origins: np.ndarray,
-    so_far: Steps | None,
-    rng: np.random.Generator,
-) -> Steps:
-    """Steps for the rows that own them, after those `so_far`."""
-    time = time_of(table)
-    until = np.fmin(linked.until(context, part.context.schema.table, part.until, time), physical_bounds(time)[1])
-    if part.steps.whole:  # times will be
-        until = np.floor(until / part.steps.unit) * part.steps.unit
-    latest = torch.from_numpy(np.where(np.isnan(origins), -np.inf, np.fmin((until - origins) / part.steps.unit, part.latest)))
-    given = _given(part.context, context)
-    nothing = Steps(np.zeros(0, np.int64), np.zeros((0, len(part.steps.encoder.fields)), np.int32), np.zeros(0))
-    if not len(given):
-        return nothing
-    known = _charts(given, plan, nothing if so_far is None else so_far)
-
-    def gone_on(own: torch.Tensor, lane: int) -> Steps:
-        torch.set_num_threads(THREADS)  # a new thread may not have heard
-        noise, gaps = torch.Generator().manual_seed(lane), np.random.default_rng(lane)
-        owner, tokens, clock = draw(
-            part.net,
-            given[own],
-            plan[own],
-            stand.take(own),
-            lambda gap: torch.from_numpy(part.steps.waits(gap.numpy().astype(np.int32), gaps)),
-            latest=latest[own],
-            most=math.ceil(MOST_STEPS * part.most),
-            blank=table.measures is None,
-            rng=noise,
-        )
-        return Steps(own[owner].numpy(), tokens.numpy(), clock.numpy())
-
-    lanes = torch.arange(len(given)).tensor_split(min(LANES, math.ceil(len(given) / IN_LANE)))
-    numbers = rng.integers(2**62, size=len(lanes)).tolist()
-    with deterministic():
-        stand = begun(part.net, known)
-        found = list(on_cores(lambda at: gone_on(lanes[at], numbers[at]), range(len(lanes))))
-    return Steps(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
@@ -471,10 +310,15 @@ def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     return np.concatenate(found, axis=1)
 
 
-def _width(learned: _Fitted) -> int:
-    """How many figures a patient has."""
-    own = [column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")]
-    return len(own) + sum(len(SUMMARIES) * len(part.steps.variables) + 3 for part in learned.parts.values())
+def _layout(learned: _Fitted) -> tuple[list[int], int]:
+    """Where among a patient's figures it stands how often each variable was measured, and how many figures there are."""
+    counts: list[int] = []
+    at = sum(column.kind not in ("identifier", "text") for column in learned.schema.table.columns)
+    for part in learned.parts.values():
+        steps = at + len(SUMMARIES) * len(part.steps.variables)
+        counts += range(at, steps, len(SUMMARIES))
+        at = steps + 3  # how many steps, when the first and when the last
+    return counts, at
 
 
 def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int, on_step: OnStep | None) -> _Fitted:
@@ -499,9 +343,8 @@ def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int,
 
     found = selected(made, real, unseen, n=len(real), seed=seed, balanced=balanced, on_step=on_step)
     if found.critics:
-        learned = replace(
-            learned, critics=found.critics, lengths=lengths(np.sum([critic.log_odds(made) for critic in found.critics], axis=0))
-        )
+        learned = replace(learned, critics=found.critics)
+        learned = replace(learned, lengths=lengths(_log_odds(learned, made)))
     learned = replace(learned, stages=found.stages)
 
     def chosen(made: np.ndarray) -> np.ndarray:
@@ -512,20 +355,16 @@ def _played(learned: _Fitted, figures: np.ndarray, aside: np.ndarray, seed: int,
         return learned
     made, before = outcomes.retold(steep, made, rng), [each for each in found.stages if each["kept"]][-1]
     after = stage(len(found.stages), made, real, unseen, _log_odds(learned, made), len(real), seed, attacker(real, unseen, seed))
-    kept = after["success"] <= before["success"] + RISK and after["membership"] <= found.stages[0]["membership"] + RISK
+    least = max(0.5, found.stages[0]["membership"])  # below a half is chance, and no less risk than a half
+    kept = after["success"] <= before["success"] + RISK and after["membership"] <= least + RISK
     after |= {"steepness": max(outcome.steepness for outcome in steep), "kept": float(kept)}
     return replace(learned, stages=[*found.stages, after], outcomes=steep if kept else learned.outcomes)
 
 
 def _events(learned: _Fitted, figures: np.ndarray) -> np.ndarray:
     """(patients,) how many values each has in all tables."""
-    at = len([column for column in learned.schema.table.columns if column.kind not in ("identifier", "text")])
-    total = np.zeros(len(figures))
-    for part in learned.parts.values():
-        wide = len(SUMMARIES) * len(part.steps.variables)
-        total += figures[:, at : at + wide : len(SUMMARIES)].sum(axis=1)
-        at += wide + 3
-    return total
+    counts, _ = _layout(learned)
+    return figures[:, counts].sum(axis=1)
 
 
 def _log_odds(learned: _Fitted, figures: np.ndarray) -> np.ndarray:

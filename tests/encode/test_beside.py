@@ -26,7 +26,6 @@ TABLE = Table(
         Column(name="stored", kind="datetime"),
     ),
 )
-MINUTE = 60e6
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +44,12 @@ def frame() -> pl.DataFrame:
 
 
 def drawn(beside: Beside, frame: pl.DataFrame) -> pl.DataFrame:
-    return beside.draw(frame.select("pid", "taken", "code", "value"), MINUTE, np.random.default_rng(1))
+    return beside.draw(frame.select("pid", "taken", "code", "value"), np.random.default_rng(1))
 
 
 def test_what_stands_beside_follows_the_code(frame: pl.DataFrame) -> None:
     patients = frame["pid"].rank("dense").to_numpy()
-    beside = Beside.learn(TABLE, frame, patients, MINUTE)
+    beside = Beside.learn(TABLE, frame, patients)
     assert beside is not None and beside.copies == ("said",)
     made = drawn(beside, frame)
     sodium, rhythm = (made.filter(pl.col("code") == code) for code in ("Na", "rhythm"))
@@ -67,7 +66,7 @@ def test_what_stands_beside_follows_the_code(frame: pl.DataFrame) -> None:
 def test_a_text_that_says_the_value_says_no_word_that_the_schema_does_not_know(frame: pl.DataFrame) -> None:
     words = TABLE["said"].model_copy(update={"categories": ("140.0", "sinus", "paced", "mine alone")})
     table = TABLE.model_copy(update={"columns": tuple(words if c.name == "said" else c for c in TABLE.columns)})
-    beside = Beside.learn(TABLE, frame, frame["pid"].rank("dense").to_numpy(), MINUTE)
+    beside = Beside.learn(TABLE, frame, frame["pid"].rank("dense").to_numpy())
     assert beside is not None
     made = drawn(replace(beside, table=table), frame).filter(pl.col("code") == "Na")
     assert set(made.filter(pl.col("value") == 140)["said"]) == {"140.0"} and set(made.filter(pl.col("value") == 141)["said"]) == {None}
@@ -76,4 +75,4 @@ def test_a_text_that_says_the_value_says_no_word_that_the_schema_does_not_know(f
 def test_a_table_of_code_and_value_alone_has_nothing_beside() -> None:
     bare = TABLE.model_copy(update={"columns": TABLE.columns[:4]})
     frame = pl.DataFrame({"pid": ["p"], "taken": [datetime(2100, 1, 1)], "code": ["Na"], "value": [140.0]})
-    assert Beside.learn(bare, frame, np.zeros(1, int), MINUTE) is None
+    assert Beside.learn(bare, frame, np.zeros(1, int)) is None

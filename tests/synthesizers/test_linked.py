@@ -141,7 +141,8 @@ def test_a_link_leads_to_what_began_last_and_follows_what_owns_the_row() -> None
     when = [datetime(2019, 12, 31), datetime(2020, 2, 1), datetime(2020, 3, 2), datetime(2022, 1, 1)]
     rows = pl.DataFrame({"pid": ["1", "1", "1", "3"], "time": when, "test": ["K"] * 4, "value": [4.0] * 4})
     made = linked.completed(SCHEMA, frames | {"stays": stays}, SCHEMA["labs"], rows, np.arange(3), np.random.default_rng(0))
-    assert made["stay"].to_list() == [None, "10", "11", None]  # before any stay there is none, and patient 3 has none at all
+    # before any stay there is none, in February stay 10 is over, in March 11 is not, and patient 3 has none at all
+    assert made["stay"].to_list() == [None, None, "11", None]
     below = SCHEMA["labs"].model_copy(update={"parent": "stays", "on": "stay", "links": (Link(column="pid", table="patients"),)})
     schema = SCHEMA.model_copy(update={"tables": (*SCHEMA.tables[:2], below)})
     rows = pl.DataFrame({"stay": ["11", "20"], "time": when[:2], "test": ["K"] * 2, "value": [4.0] * 2})

@@ -105,7 +105,7 @@ def test_conditions_hold_and_the_same_seed_gives_the_same(fitted: SequenceGAN) -
 
 
 def test_the_cores_that_draw_change_no_patient(fitted: SequenceGAN, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proband.synthesizers.sequences.IN_LANE", 5)
+    monkeypatch.setattr("proband.synthesizers.parts.IN_LANE", 5)
     found = []
     for number in (1, 3):
         monkeypatch.setattr("proband.stats.cores.cores", lambda number=number: number)
@@ -234,6 +234,8 @@ def ward(patients: int) -> Cohort:
 
 def test_rows_below_rows_keep_keys_and_the_ends_of_what_owns_them() -> None:
     real = ward(120)
+    late = pl.when(pl.int_range(pl.len()) == 7).then(pl.col("taken") + timedelta(days=30)).otherwise("taken")  # one entry made too late
+    real = Cohort(WARD, real.frame, linked=real.linked | {"labs": real.linked["labs"].with_columns(late.alias("taken"))})
     made = SequenceGAN(minutes=0.1, select=False).fit(real, seed=0).sample(80, seed=1)
     stays, labs = made.linked["stays"], made.linked["labs"]
     assert stays["hadm"].n_unique() == stays.height and stays["pid"].is_in(made.frame["pid"].implode()).all()
