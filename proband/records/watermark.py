@@ -85,9 +85,10 @@ def _calmed(image: np.ndarray) -> np.ndarray:
 
 def _folded(image: np.ndarray) -> np.ndarray:
     """(TILE, TILE) the mean of all tiles of an image, parts of tiles too."""
-    rows, columns = np.arange(image.shape[0]) % TILE, np.arange(image.shape[1]) % TILE
-    summed, count = np.zeros((TILE, TILE)), np.zeros((TILE, TILE))
-    np.add.at(summed, (rows[:, None], columns[None]), image)
-    np.add.at(count, (rows[:, None], columns[None]), 1)
+    more = [(0, -side % TILE) for side in image.shape]
+    summed, count = (
+        np.pad(one, more).reshape(-1, TILE, (one.shape[1] + more[1][1]) // TILE, TILE).sum(axis=(0, 2))
+        for one in (image, np.ones(image.shape))
+    )
     mean = summed / np.maximum(count, 1)
     return mean - mean.mean()
