@@ -14,13 +14,15 @@ import numpy as np
 from proband.cohort import Mark
 from proband.errors import InputError, Unavailable
 from proband.records import mark as marks
-from proband.records.images import Images
+from proband.records.images import LARGEST_PIXELS, Images, smallest
 
 SUFFIXES = (".dcm", ".dicom")
 HU = "HU"
 CT_RANGE = (-1000.0, 2000.0)  # HU from air to dense bone
 WARNING = "SYNTHETIC - NOT FOR DIAGNOSIS"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_PRIVATE = (0x0099, "PROBAND")  # group and creator of the mark's own attribute
+_NO_UNIT = "US"  # unspecified
 _BITS_16 = 65_535
 
 
@@ -44,12 +46,8 @@ class Slice:
 def read_dicom(path: Path) -> Slice:
     """One image of a DICOM file. InputError for a file without pixels, with several frames or colours, cut off, encrypted, or compressed
     in a way that nothing installed can undo."""
-    pydicom = _library()
     where = f"DICOM file '{path}'"
-    try:
-        data = pydicom.dcmread(path)
-    except Exception as error:  # pydicom raises whatever its parser stumbles over; every one says the file is no DICOM that can be read
-        raise InputError(f"{where} cannot be read: {error}. Copy or export it again, or take it out.") from error
+    data = _opened(path, where)
     if "EncryptedAttributesSequence" in data and "PixelData" not in data:
         raise InputError(f"{where} is encrypted: its pixels are in EncryptedAttributesSequence. Decrypt it first.")
     if "PixelData" not in data:
@@ -57,11 +55,13 @@ def read_dicom(path: Path) -> Slice:
         raise InputError(f"{where} holds no image ({kind.name if kind else 'unknown kind'}). Take it out of the folder.")
     frames = int(data.get("NumberOfFrames", 1) or 1)
     if frames > 1:
-        raise InputError(f"{where} has {frames} frames, and an image has one. Split it (dcmtk's or pydicom's tools), or write NIfTI.")
+        raise InputError(f"{where} has {frames} frames, and an image has one. Split it, or convert it to NIfTI for `read_nifti`.")
     if int(data.get("SamplesPerPixel", 1)) != 1:
         raise InputError(
             f"{where} is in colour ({data.get('PhotometricInterpretation')}); grey DICOM is read. Export it as grey, or as PNG."
         )
+    if (pixels := int(data.get("Rows", 0)) * int(data.get("Columns", 0))) > LARGEST_PIXELS:
+        raise InputError(f"{where} has {pixels:,} pixels; 64 million are read. Cut or shrink it.")
     try:
         stored = data.pixel_array
     except Exception as error:  # as above: what a decoder says depends on the decoder
@@ -82,8 +82,8 @@ def read_dicom(path: Path) -> Slice:
     spacing = data.get("PixelSpacing", None) or data.get("ImagerPixelSpacing", None)
     modality = str(data.get("Modality", "")) or None
     return Slice(
-        _smallest(values)[None],
-        HU if modality == "CT" else "",
+        smallest(values)[None],
+        HU if modality == "CT" else "" if (unit := str(data.get("RescaleType", ""))) == _NO_UNIT else unit,
         None if spacing is None else (float(spacing[0]), float(spacing[1])),
         low,
         high,
@@ -98,59 +98,79 @@ def read_dicom(path: Path) -> Slice:
     )
 
 
-def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark, patient: str, number: int) -> None:
-    """Write one image (1, height, width) of `like`'s units as a Secondary Capture that nobody can take for a patient's.
+def dicom_mark(path: Path) -> Mark | None:
+    """The mark alone, pixels unread. InputError for a file that cannot be read."""
+    where = f"DICOM file '{path}'"
+    return _mark(_opened(path, where, stop_before_pixels=True), where)
 
-    It says Synthetic Data = YES, names what made it (DCM 109100, Synthesizing Equipment), and its UIDs follow from mark and number alone:
-    the same patients give the same bytes. DICOM PS3.3 C.12.1 (SOP Common), C.8.6 (Secondary Capture).
+
+def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark | None, patient: str, number: int) -> None:
+    """Write one image (1, height, width) of `like`'s units as a Secondary Capture; whole numbers exactly, others by 65,536 levels.
+
+    A synthetic one says so in name, series and comment, and where the standard asks for it: Synthetic Data = YES, and what made it (DCM
+    109100, Synthesizing Equipment). Its UIDs follow from mark, patient and pixels alone: the same images give the same bytes. Each real
+    one is a study of its own. DICOM PS3.3 C.12.1 (SOP Common), C.8.6 (Secondary Capture).
     """
     _library()
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     stored, slope, intercept = _stored(values[0])
-    told = json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=True)
-    uid = lambda *of: _uid(told, *of)  # noqa: E731
     data = Dataset()
-    data.SOPClassUID, data.SOPInstanceUID = _SECONDARY_CAPTURE, uid("image", number)
-    data.StudyInstanceUID, data.SeriesInstanceUID = uid("study", patient), uid("series", patient)
+    if mark is not None:
+        _label(data, mark)
+    whose = json.dumps(marks.to_text(mark), sort_keys=True) if mark else stored.tobytes()
+    data.SOPClassUID, data.SOPInstanceUID = _SECONDARY_CAPTURE, _uid(whose, "image", patient, number, stored.tobytes())
+    data.StudyInstanceUID, data.SeriesInstanceUID = _uid(whose, "study", patient), _uid(whose, "series", patient)
     data.SpecificCharacterSet = "ISO_IR 192"
-    data.SyntheticData = "YES"
     data.ImageType = ["DERIVED", "SECONDARY"]
-    data.Modality, data.ConversionType = "OT", "SYN"
-    data.PatientName, data.PatientID = "SYNTHETIC^" + patient[:50], f"SYN-{patient}"[:64]
+    data.Modality, data.ConversionType = "OT", "SYN" if mark else "WSD"
+    data.PatientName, data.PatientID = ("SYNTHETIC^" + patient[:50], f"SYN-{patient}"[:64]) if mark else ("", patient[:64])
     data.PatientBirthDate, data.PatientSex = "", ""
-    data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "synthetic, no source subject"
     data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber, data.ReferringPhysicianName = "", "", "1", "", ""
     data.SeriesNumber, data.InstanceNumber, data.PatientOrientation, data.Laterality = 1, number, "", ""
-    data.StudyDescription = data.SeriesDescription = WARNING
-    data.ImageComments = WARNING
-    data.BurnedInAnnotation = "YES"
-    maker = Dataset()
-    purpose = Dataset()
-    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109100", "DCM", "Synthesizing Equipment"
-    maker.PurposeOfReferenceCodeSequence = [purpose]
-    maker.Manufacturer, maker.ManufacturerModelName, maker.SoftwareVersions = "proband", mark.synthesizer[:64], mark.version[:64]
-    maker.ContributionDescription = told
-    data.ContributingEquipmentSequence = [maker]
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.Rows, data.Columns = stored.shape
     bits = 8 * stored.dtype.itemsize
     data.BitsAllocated = data.BitsStored = bits
     data.HighBit, data.PixelRepresentation = bits - 1, 0
     data.RescaleSlope, data.RescaleIntercept = f"{slope:.10g}", f"{intercept:.10g}"
-    data.RescaleType = HU if like.unit == HU else "US"
+    data.RescaleType = like.unit or _NO_UNIT
     data.WindowCenter, data.WindowWidth = f"{(like.low + like.high) / 2:.10g}", f"{like.high - like.low:.10g}"
     if like.spacing_mm is not None:
         data.PixelSpacing = [f"{side:.10g}" for side in like.spacing_mm]
     data.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
     data["PixelData"].VR = "OB" if bits == 8 else "OW"
-    meta = FileMetaDataset()
+    meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
     meta.TransferSyntaxUID, meta.ImplementationClassUID = ExplicitVRLittleEndian, _uid("implementation")
     meta.ImplementationVersionName = "PROBAND"
     data.file_meta = meta
     data.save_as(path, enforce_file_format=True)
+
+
+def _label(data: Any, mark: Mark) -> None:
+    """What says that an image is synthetic, for people and for machines."""
+    from pydicom.dataset import Dataset
+
+    data.SyntheticData = "YES"
+    data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "synthetic, no source subject"
+    data.StudyDescription = data.SeriesDescription = data.ImageComments = WARNING
+    maker, purpose = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109100", "DCM", "Synthesizing Equipment"
+    maker.PurposeOfReferenceCodeSequence = [purpose]
+    maker.Manufacturer, maker.ManufacturerModelName, maker.SoftwareVersions = "proband", mark.synthesizer[:64], mark.version[:64]
+    maker.ContributionDescription = "Made these images; they are of nobody"
+    maker.private_block(*_PRIVATE, create=True).add_new(1, "UT", json.dumps(marks.to_text(mark), sort_keys=True))  # no public text is long
+    data.ContributingEquipmentSequence = [maker]
+
+
+def _opened(path: Path, where: str, **how: bool) -> Any:
+    pydicom = _library()
+    try:
+        return pydicom.dcmread(path, **how)
+    except Exception as error:  # pydicom raises whatever its parser stumbles over; every one says the file is no DICOM that can be read
+        raise InputError(f"{where} cannot be read: {error}. Copy or export it again, or take it out.") from error
 
 
 def _library() -> Any:
@@ -168,7 +188,7 @@ def _window(data: Any) -> tuple[float | None, float | None]:
         return None, None
     first = lambda value: float(value[0]) if hasattr(value, "__getitem__") and not isinstance(value, str) else float(value)  # noqa: E731
     half = first(width) / 2
-    return (first(centre) - half, first(centre) + half) if half > 0 else (None, None)
+    return (float(f"{first(centre) - half:.9g}"), float(f"{first(centre) + half:.9g}")) if half > 0 else (None, None)
 
 
 def _years(age: str) -> float | None:
@@ -179,15 +199,6 @@ def _years(age: str) -> float | None:
     """
     told = re.fullmatch(r"(\d{3})([YMWD])", age.strip())
     return None if told is None else round(int(told[1]) / {"Y": 1, "M": 12, "W": 365.25 / 7, "D": 365.25}[told[2]], 3)
-
-
-def _smallest(values: np.ndarray) -> np.ndarray:
-    """The same numbers in the smallest type of `Images` that holds them all."""
-    whole = bool((values == np.rint(values)).all())
-    for dtype in (np.uint8, np.uint16, np.int16) if whole else ():
-        if values.min() >= np.iinfo(dtype).min and values.max() <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values.astype(np.float32)
 
 
 def _stored(values: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -206,12 +217,12 @@ def _mark(data: Any, where: str) -> Mark | None:
     if str(data.get("SyntheticData", "")).upper() != "YES":
         return None
     for maker in data.get("ContributingEquipmentSequence", None) or ():
-        text = str(maker.get("ContributionDescription", ""))
-        if text.startswith("{"):
-            try:
-                return marks.from_text(json.loads(text), where)
-            except ValueError as error:
-                raise InputError(f"{where} says that it is synthetic, but its mark cannot be read: {error}. Write it anew.") from error
+        try:
+            return marks.from_text(json.loads(maker.private_block(*_PRIVATE)[1].value), where)
+        except KeyError:  # somebody else's
+            continue
+        except ValueError as error:
+            raise InputError(f"{where} says that it is synthetic, but its mark cannot be read: {error}. Write it anew.") from error
     return marks.UNKNOWN
 
 

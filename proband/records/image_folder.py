@@ -1,8 +1,8 @@
 """Patients with images: a folder of image files and the table of whom they belong to <-> Cohort.
 
-The folder holds images (.png, .jpg, .jpeg, .dcm), in subfolders or not, and one table (.csv, .csv.gz, .parquet) with a row for each. The
-table's column `image`, else its key, says the image's path inside the folder, with or without its ending. Without a table what is known is
-what DICOM headers say (patient, sex, age, view, modality), and the name of the subfolder that each image lies in: its `class`.
+The folder holds images (.png, .jpg, .jpeg, .dcm, .dicom), in subfolders or not, and at most one table (.csv, .csv.gz, .parquet) with a row
+for each. The table's column `image`, else its key, says the image's path inside the folder, with or without its ending. Without a table
+what is known is what DICOM headers say (patient, sex, age, view, modality), and the subfolder that each image lies in: its `class`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proband.errors import InputError
 from proband.records import dicom, photos
 from proband.records import tables as single
 from proband.records.folder import new_folder, one_mark
-from proband.records.images import COLOUR, DTYPES, GREY, Images, resized, squared
+from proband.records.images import COLOUR, DTYPES, GREY, Images, resized, seen_range, squared
 from proband.records.recordings import read_table
 from proband.schema import Column, Schema, Table
 from proband.stats.cores import on_cores
@@ -30,7 +30,6 @@ from proband.stats.cores import on_cores
 MEDIA = "images"
 NAME, PATIENT, CLASS = "image", "patient", "class"
 SUFFIXES = (*photos.SUFFIXES, *dicom.SUFFIXES)
-PERCENTILES = (0.1, 99.9)  # of all pixels: from black to white, where no header and no unit tells
 
 
 class _Read(NamedTuple):
@@ -54,6 +53,17 @@ def has_images(folder: str | Path) -> bool:
     return next(_files(Path(folder)), None) is not None
 
 
+def image_mark(path: Path) -> Mark | None:
+    """The mark of one image file; None when it carries none. InputError for a file that cannot be read."""
+    return (dicom.dicom_mark if path.name.lower().endswith(dicom.SUFFIXES) else photos.photo_mark)(path)
+
+
+def frame_of(folder: str | Path) -> pl.DataFrame:
+    """What is known of the images in a folder: their table as its file spells it; without one their names, headers and subfolders."""
+    frame = read_table(Path(folder), None)[0]
+    return frame if frame is not None else _untold(_all_read(_by_name(Path(folder)), None))
+
+
 def read_images(folder: str | Path, schema: Schema | None = None, *, size: int | None = None) -> Cohort:
     """A Cohort whose media hold the images of a folder as `Images`, one for each row of its table; see `proband.read`.
 
@@ -64,10 +74,11 @@ def read_images(folder: str | Path, schema: Schema | None = None, *, size: int |
     """
     folder = Path(folder)
     found = _by_name(folder)
-    read = _all_read(found, size)
     frame, schema, label = read_table(folder, schema)
+    read = _all_read(found, size) if frame is None else {}
     if frame is None:
-        frame, schema = _untold(folder, read, schema)
+        frame = _untold(read)
+        schema = schema or _schema(frame, folder.resolve().name)
     assert schema is not None
     parsed = single.parsed(frame, schema.table, f"Folder '{folder}'")
     named = parsed[_named(schema.table, f"Folder '{folder}'")].cast(pl.String)
@@ -78,41 +89,60 @@ def read_images(folder: str | Path, schema: Schema | None = None, *, size: int |
         raise InputError(f"Folder '{folder}': column {named.name!r} names an image twice. Give each row an image of its own.")
     if alone := sorted(set(found) - set(names)):
         raise InputError(f"Folder '{folder}': no row of the table names image {alone[0]!r}{_more(alone)}. Add it, or take it out.")
-    mark = one_mark(folder, label | {found[name].name: read[name].mark for name in names})
+    read = read or _all_read(found, size)
+    mark = one_mark(folder, label | {str(found[name].relative_to(folder)): read[name].mark for name in names})
     return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: read[name] for name in names})})
 
 
-def write_images(cohort: Cohort, folder: Path, format: str, *, suffix: str = ".png") -> None:
+def write_images(cohort: Cohort, folder: Path, format: str) -> None:
     """Write the table as `<table>.<format>` and each image beside it, named as its row says, into a new folder; see `proband.write`.
 
+    As PNG where that holds all that is known: whole numbers from 0 to the highest, no unit, no size of a pixel; else grey as DICOM.
     InputError when there is more or other than one `Images` beside one table, or nothing in the table names an image.
     """
-    cohort.one_table("A folder of images")
+    table = replace(cohort, media={}).one_table("A folder of images").schema.table
     held = list(cohort.media.values())
     if len(held) != 1 or not isinstance(held[0], Images):
         raise InputError(f"The cohort's media are {list(cohort.media)}; a folder holds one Images. Write the others on their own.")
     if f".{format}" not in single.SUFFIXES:
         raise InputError(f"format = {format!r} is no format of ours. Use one of: {', '.join(s[1:] for s in single.SUFFIXES)}.")
-    table = cohort.schema.table
-    named = cohort.frame[_named(table, "The cohort")]
-    if named.n_unique() < len(named) or named.null_count():
+    named = cohort.frame[_named(table, "The cohort")].cast(pl.String)
+    names = [_bare(name or "") for name in named]
+    if len(set(names)) < len(names) or named.null_count():
         raise InputError(f"Column {named.name!r} names the images, and does not tell every row. Add a column {NAME!r} that does.")
-    images = held[0]
+    images, whose = held[0], cohort.frame[table.key or named.name].cast(pl.String)
+    photo = _is_photo(images)
+    if not photo and images.values.shape[1] > 1:
+        raise InputError(
+            f"Images of {', '.join(images.channels)} in {images.values.dtype}, from {images.low:g} to {images.high:g}{images.unit and ' '}"
+            f"{images.unit}, fit into no file that is written: PNG has red, green and blue from 0 to 255. Write each channel on its own."
+        )
     with new_folder(folder) as scratch:
         single.write(replace(cohort, media={}), scratch / f"{table.name}.{format}")
-        for name, values in zip(named.cast(pl.String), images.values, strict=True):
-            path = scratch / (_bare(name) + suffix)
+        for at, (name, patient, values) in enumerate(zip(names, whose, images.values, strict=True)):
+            path = scratch / (name + (".png" if photo else ".dcm"))
             if not path.resolve().is_relative_to(scratch.resolve()) or not set(name).isdisjoint('\\:*?"<>|\0'):
                 raise InputError(f"Column {named.name!r}: {name!r} cannot name a file in the folder. Choose letters, digits, '-' and '_'.")
             path.parent.mkdir(parents=True, exist_ok=True)
-            photos.write_photo(path, values, mark=cohort.mark)
+            if photo:
+                photos.write_photo(path, values, mark=cohort.mark)
+            else:
+                dicom.write_dicom(path, values, images, mark=cohort.mark, patient=patient, number=at + 1)
+
+
+def _is_photo(images: Images) -> bool:
+    """Whether PNG holds all that is known of the images."""
+    kinds = {GREY: ("uint8", "uint16"), COLOUR: ("uint8",)}
+    if images.values.dtype.name not in kinds.get(images.channels, ()) or images.unit or images.spacing_mm:
+        return False
+    return (images.low, images.high) == (0, np.iinfo(images.values.dtype).max)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
-            if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file():
-                yield path
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.name.lower().endswith(SUFFIXES) and not hidden and path.is_file():
+            yield path
 
 
 def _bare(name: str) -> str:
@@ -124,7 +154,7 @@ def _bare(name: str) -> str:
 def _by_name(folder: Path) -> dict[str, Path]:
     """The image files of a folder by their path in it, without endings."""
     found: dict[str, Path] = {}
-    for path in _files(folder):
+    for path in sorted(_files(folder)):
         name = _bare(path.relative_to(folder).as_posix())
         if name in found:
             raise InputError(f"Folder '{folder}' has two images {name!r}: {found[name].name} and {path.name}. Take one out.")
@@ -142,25 +172,24 @@ def _all_read(found: Mapping[str, Path], size: int | None) -> dict[str, _Read]:
     return {name: one for name, one in read.items() if not isinstance(one, InputError)}
 
 
-def _untold(folder: Path, read: Mapping[str, _Read], schema: Schema | None) -> tuple[pl.DataFrame, Schema]:
+def _untold(read: Mapping[str, _Read]) -> pl.DataFrame:
     """What is known without a table: names, what headers say, and the subfolders as classes where every image lies in one."""
     columns: dict[str, list[Any]] = {}
     for told in dict.fromkeys(name for one in read.values() for name in one.about):
         values = [one.about.get(told) for one in read.values()]
         if any(value is not None for value in values):
             columns[told] = values
-    key = NAME
-    if PATIENT in columns and None not in columns[PATIENT]:
-        key = PATIENT
-    else:
-        columns.pop(PATIENT, None)
+    if None in columns.get(PATIENT, ()):
+        del columns[PATIENT]
     columns = {NAME: list(read), **columns}
     if all("/" in name for name in read):
         columns[CLASS] = [name.split("/")[0] for name in read]
-    frame = pl.DataFrame(columns)
-    if schema is None:
-        schema = Schema(tables=(Table(name=folder.resolve().name, columns=tuple(_column(frame[name]) for name in columns), key=key),))
-    return frame, schema
+    return pl.DataFrame(columns)
+
+
+def _schema(frame: pl.DataFrame, name: str) -> Schema:
+    key = PATIENT if PATIENT in frame.columns else NAME
+    return Schema(tables=(Table(name=name, columns=tuple(map(_column, frame.iter_columns())), key=key),))
 
 
 def _column(values: pl.Series) -> Column:
@@ -229,11 +258,11 @@ def _together(folder: Path, read: Mapping[str, _Read]) -> Images:
     elif len(windows) == 1 and first.window is not None:
         low, high = first.window
     else:
-        low, high = np.percentile(values, PERCENTILES).tolist()
+        low, high = seen_range(values)
     return Images(
         values,
         low=low,
-        high=high if high > low else low + 1,
+        high=high,
         channels=GREY if values.shape[1] == 1 else COLOUR,
         unit=first.unit,
         spacing_mm=first.spacing_mm if len(spacings) == 1 else None,

@@ -11,6 +11,8 @@ import numpy as np
 from proband.errors import InputError
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
+PERCENTILES = (0.1, 99.9)  # of all pixels: from black to white, where neither header nor unit tells
+LARGEST_PIXELS = 64_000_000  # of one file: more is no picture, but an attack on memory
 GREY, COLOUR = ("grey",), ("red", "green", "blue")
 
 
@@ -126,6 +128,21 @@ def squared(values: np.ndarray) -> np.ndarray:
     above, left = (side - height) // 2, (side - width) // 2
     padding = [(0, 0)] * (values.ndim - 2) + [(above, side - height - above), (left, side - width - left)]
     return np.pad(values, padding, constant_values=values.min())
+
+
+def smallest(values: np.ndarray) -> np.ndarray:
+    """The same numbers in the smallest type of `Images` that holds them all."""
+    if (values == np.rint(values)).all():
+        for dtype in (np.uint8, np.uint16, np.int16):
+            if values.min() >= np.iinfo(dtype).min and values.max() <= np.iinfo(dtype).max:
+                return values.astype(dtype)
+    return values.astype(np.float32)
+
+
+def seen_range(values: np.ndarray) -> tuple[float, float]:
+    """What counts as black and as white where nothing tells: nearly the lowest and the highest pixel."""
+    low, high = (float(f"{end:.6g}") for end in np.percentile(values, PERCENTILES))
+    return low, high if high > low else low + 1
 
 
 def _covered(old: int, new: int) -> np.ndarray:

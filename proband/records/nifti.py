@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,25 @@ import numpy as np
 from proband.cohort import Mark
 from proband.errors import InputError, Unavailable
 from proband.records import mark as marks
-from proband.records.images import Images
+from proband.records.images import Images, seen_range, smallest
+from proband.records.tables import replacing
 
 SUFFIXES = (".nii", ".nii.gz")
 LARGEST_VOXELS = 600_000_000
+_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _COMMENT = 6  # the code of an extension that holds text (NIfTI-1, section on extensions)
-_DESCRIPTION = "SYNTHETIC - NOT FOR DIAGNOSIS"
+_DESCRIPTION = b"SYNTHETIC - NOT FOR DIAGNOSIS"
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float], Mark | None]:
-    """The slices of a volume along its last axis, (slices, height, width) float32 after the file's own scaling; height and width of a
-    voxel in mm; and the mark if it is synthetic. A picture of two axes is one slice.
+def read_nifti(path: str | Path) -> tuple[Images, Mark | None]:
+    """The slices of a volume along its last axis as Images, after the file's own scaling, and its mark if it is synthetic.
 
-    Rows run as the file's first axis does. InputError for a file that cannot be read, volumes of four axes, and voxels without a value.
+    Rows run as the file's first axis does; a picture of two axes is one slice. InputError for a file that cannot be read, volumes of four
+    axes, and voxels without a value.
+
+    >>> images, mark = read_nifti("brain.nii.gz")  # doctest: +SKIP
     """
-    nibabel = _library()
+    nibabel = _library(path)
     where = f"NIfTI file '{path}'"
     try:
         volume = nibabel.load(path)
@@ -39,45 +44,48 @@ def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float], Mark | None
         raise
     except Exception as error:  # nibabel, gzip and numpy each raise their own for a file that is cut off
         raise InputError(f"{where} cannot be read: {str(error).splitlines()[0]}. Copy or export it again, or take it out.") from error
-    values = values.reshape(shape[:2] + ((int(np.prod(shape[2:])),) if len(shape) > 2 else (1,)))
+    values = values.reshape(*shape[:2], -1)
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         raise InputError(
             f"{where}, voxel {tuple(int(at) for at in wrong[0])}: it has no value ({len(wrong):,} in all). Fill it with what lies outside "
             "the body, or take the volume out."
         )
-    spacing = tuple(float(side) for side in volume.header.get_zooms()[:2])
-    return np.moveaxis(values, 2, 0), (spacing[0], spacing[1]), _mark(volume, where)
+    low, high = (float(f"{volume.header[end]:.6g}") for end in ("cal_min", "cal_max"))
+    low, high = (low, high) if low < high else seen_range(values)
+    unit = _MM.get(volume.header.get_xyzt_units()[0])
+    row, column = (float(f"{side * (unit or 1):.6g}") for side in volume.header.get_zooms()[:2])
+    slices = smallest(np.moveaxis(values, 2, 0)[:, None])
+    return Images(slices, low=low, high=high, spacing_mm=(row, column) if unit else None), _mark(volume, where)
 
 
-def write_nifti(path: Path, values: np.ndarray, like: Images, *, mark: Mark | None) -> None:
-    """Write one image (1, height, width), or a volume of slices (slices, height, width), in its own pixel type; beside a synthetic one a
-    BIDS sidecar (.json) says what made it. The same pixels give the same bytes."""
-    nibabel = _library()
-    spacing = like.spacing_mm or (1.0, 1.0)
-    image = nibabel.Nifti1Image(np.moveaxis(values, 0, 2), np.diag([*spacing, 1.0, 1.0]), dtype=values.dtype)
-    image.header.set_xyzt_units("mm" if like.spacing_mm else "unknown")
-    image.header["cal_min"], image.header["cal_max"] = like.low, like.high
+def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None) -> None:
+    """Write images of one channel as the slices of one volume (.nii, .nii.gz), in their own pixel type.
+
+    The same images and mark give the same bytes. InputError for several channels, another ending, and a file that cannot be written; then
+    an older file is untouched.
+
+    >>> write_nifti(images, "brain.nii.gz", mark=cohort.mark)  # doctest: +SKIP
+    """
+    path = Path(path)
+    nibabel = _library(path)
+    if images.values.shape[1] != 1:
+        raise InputError(f"The images have the channels {', '.join(images.channels)}; a volume has one. Write each on its own.")
+    volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), np.diag([*(images.spacing_mm or (1, 1)), 1, 1]))
+    volume.header.set_xyzt_units("mm" if images.spacing_mm else "unknown")
+    volume.header["cal_min"], volume.header["cal_max"] = images.low, images.high
     if mark is not None:
+        volume.header["descrip"] = _DESCRIPTION
         told = json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False)
-        image.header["descrip"] = _DESCRIPTION.encode()
-        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, told.encode()))
-    path.write_bytes(_bytes(image, path))
-    if mark is not None:
-        stem = path.name[: -len(next(end for end in (".nii.gz", ".nii") if path.name.endswith(end)))]
-        sidecar = {"GeneratedBy": [{"Name": "proband", "Version": mark.version, "Description": _DESCRIPTION}], **marks.to_text(mark)}
-        path.with_name(f"{stem}.json").write_text(json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        volume.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, told.encode()))
+    content = volume.to_bytes()
+    with replacing(path) as file:
+        file.write(gzip.compress(content, 6, mtime=0) if path.name.endswith(".gz") else content)
 
 
-def _bytes(image: Any, path: Path) -> bytes:
-    if not path.name.endswith(".gz"):
-        return bytes(image.to_bytes())
-    import gzip
-
-    return gzip.compress(image.to_bytes(), 6, mtime=0)
-
-
-def _library() -> Any:
+def _library(path: str | Path) -> Any:
+    if not str(path).endswith(SUFFIXES):
+        raise InputError(f"'{path}' has the suffix {Path(path).suffix!r}, expected one of: {', '.join(SUFFIXES)}. Convert or rename it.")
     try:
         import nibabel
     except ImportError as error:

@@ -1,9 +1,10 @@
-"""PNG and JPEG files <-> pixels, with the mark of synthetic patients in a text chunk or comment; read by Pillow."""
+"""PNG and JPEG files -> pixels, and pixels -> PNG, with the mark of synthetic patients in a text chunk; by Pillow."""
 
 from __future__ import annotations
 
 import json
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,47 @@ import numpy as np
 from proband.cohort import Mark
 from proband.errors import InputError
 from proband.records import mark as marks
+from proband.records.images import LARGEST_PIXELS
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-LARGEST_PIXELS = 64_000_000  # of one file: more is no picture, but an attack on memory
 _WORD = "proband"
 
 
 def read_photo(path: Path) -> tuple[np.ndarray, Mark | None]:
     """(channels, height, width) uint8 or uint16, one channel or red, green and blue; and its mark if it is synthetic.
 
-    Three channels that are equal everywhere are one, and a transparency that hides nothing is none. InputError for a file that cannot be
-    read to its end, pixels that are hidden, and more than 64 million of them.
+    It stands as its camera said. Three channels that are equal everywhere are one, and a transparency that hides nothing is none.
+    InputError for a file that cannot be read to its end, pixels that are hidden, and more than 64 million of them.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import ImageOps
 
     where = f"Image '{path}'"
+    with _opened(path, where) as file:
+        if file.width * file.height > LARGEST_PIXELS:
+            raise InputError(f"{where} has {file.width:,} x {file.height:,} pixels; 64 million are read. Cut or shrink it.")
+        file.load()
+        return _pixels(ImageOps.exif_transpose(file), where), _mark(file, where)
+
+
+def photo_mark(path: Path) -> Mark | None:
+    """The mark alone, pixels unread. InputError as from `read_photo`."""
+    where = f"Image '{path}'"
+    with _opened(path, where) as file:
+        return _mark(file, where)
+
+
+@contextmanager
+def _opened(path: Path, where: str) -> Iterator[Any]:
+    from PIL import Image
+
+    bombs = Image.DecompressionBombError, Image.DecompressionBombWarning
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # asked below, with our own words
-            with Image.open(path) as file:
-                if file.width * file.height > LARGEST_PIXELS:
-                    raise InputError(f"{where} has {file.width:,} x {file.height:,} pixels; 64 million are read. Cut or shrink it.")
-                file.load()
-                mark = _mark(file, where)
-                values = _pixels(file, where)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, SyntaxError, ValueError, *bombs) as error:
         raise InputError(
             f"{where} cannot be read: {error}. Copy or export it again, or take it out of the folder and the table."
         ) from error
-    return values, mark
 
 
 def _pixels(file: Any, where: str) -> np.ndarray:
@@ -66,10 +79,6 @@ def _pixels(file: Any, where: str) -> np.ndarray:
 def _mark(file: Any, where: str) -> Mark | None:
     told = file.info.get(_WORD)
     if told is None:
-        comment = file.info.get("comment", b"")
-        text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
-        told = text.removeprefix(f"{_WORD}: ") if text.startswith(f"{_WORD}: ") else None
-    if told is None:
         return None
     try:
         return marks.from_text(dict(json.loads(told)), where)
@@ -78,26 +87,11 @@ def _mark(file: Any, where: str) -> Mark | None:
 
 
 def write_photo(path: Path, values: np.ndarray, *, mark: Mark | None) -> None:
-    """Write (channels, height, width) uint8 or uint16 as PNG, or of 8 bits as JPEG (quality 95), by the file's suffix.
-
-    The same pixels and mark give the same bytes. InputError for 16 bits in JPEG or in colour, which these files cannot hold.
-    """
+    """Write (1, height, width) uint8 or uint16, or (3, height, width) uint8, as PNG. The same pixels and mark give the same bytes."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    pixels = np.moveaxis(values, 0, -1)
-    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    lossy = path.suffix.lower() != ".png"
-    if pixels.dtype != np.uint8 and (lossy or pixels.ndim == 3):
-        raise InputError(
-            f"Image '{path}': {pixels.dtype} pixels do not fit into it. Write grey PNG, DICOM or NIfTI, or `shown()` of 8 bits."
-        )
-    told = None if mark is None else json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False)
-    image = Image.fromarray(pixels)
-    if lossy:
-        image.save(path, "JPEG", quality=95, subsampling=0, comment=b"" if told is None else f"{_WORD}: {told}".encode())
-        return
     chunk = PngInfo()
-    if told is not None:
-        chunk.add_itxt(_WORD, told)
-    image.save(path, "PNG", pnginfo=chunk)
+    if mark is not None:
+        chunk.add_itxt(_WORD, json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False))
+    Image.fromarray(values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)).save(path, "PNG", pnginfo=chunk)

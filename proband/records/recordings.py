@@ -37,10 +37,13 @@ def has_records(folder: str | Path) -> bool:
 
 
 def table_of(folder: str | Path) -> Path:
-    """The file of the one table that says whose the records in a folder are. InputError when there is none, or several."""
+    """The file of the one table that says whose the records or images in a folder are. InputError when there is none, or several."""
     tables = files(Path(folder))
     if len(tables) > 1:
-        raise InputError(f"Folder '{folder}' holds records and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them.")
+        raise InputError(
+            f"Folder '{folder}' holds recordings or images and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them, "
+            "or take them out if none does."
+        )
     return next(iter(tables.values()))
 
 
@@ -76,7 +79,7 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
 
     InputError when there is more or other than one `Signals` beside one table, or nothing in the table names a record.
     """
-    cohort.one_table("A folder of recordings")
+    replace(cohort, media={}).one_table("A folder of recordings")
     held = list(cohort.media.values())
     if len(held) != 1 or not isinstance(held[0], Signals):
         raise InputError(f"The cohort's media are {list(cohort.media)}; a folder holds one Signals. Write the others on their own.")

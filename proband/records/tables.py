@@ -131,7 +131,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
         told = ", ".join(first.media)
         raise InputError(f"'{path}' would hold the table alone, and the cohort has {told} beside it. Give the name of a new folder.")
     label = first.mark if suffix != ".parquet" else None
-    with _replacing(path) as data:
+    with replacing(path) as data:
         if suffix == ".parquet":
             _write_parquet(first, parts, data, path)
         else:
@@ -146,7 +146,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
             if packed:
                 packed.close()
         if label:
-            with _replacing(sidecar) as beside:
+            with replacing(sidecar) as beside:
                 beside.write((json.dumps(marks.to_text(label), indent=2, ensure_ascii=False) + "\n").encode())
     if not label:
         sidecar.unlink(missing_ok=True)  # an older synthetic file's label would lie about this one
@@ -263,7 +263,7 @@ def _more(names: list[str]) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """An open scratch file beside `path` that takes its name at the end, or vanishes."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:

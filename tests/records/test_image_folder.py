@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from proband import Cohort, Column, InputError, Schema, Table
-from proband.cohort import Mark
-from proband.records.image_folder import has_images, read_images, write_images
-from proband.records.images import COLOUR, Images
+from proband import Cohort, Column, Images, InputError, Mark, Schema, Table, read, read_images, write
+from proband.records.image_folder import frame_of, has_images, image_mark, write_images
+from proband.records.images import COLOUR
 from proband.records.photos import read_photo, write_photo
 
 MARK = Mark("images", "1", 3, "hash", {"where": "finding = 'ödem'"})
@@ -45,10 +44,25 @@ def xrays(mark: Mark | None = None, *, channels: int = 1, dtype: type = np.uint8
 @pytest.mark.parametrize("mark", [None, MARK])
 def test_a_cohort_comes_back_as_it_was(tmp_path: Path, channels: int, dtype: type, mark: Mark | None) -> None:
     cohort = xrays(mark, channels=channels, dtype=dtype)
-    write_images(cohort, tmp_path / "out", "csv")
-    back = read_images(tmp_path / "out", SCHEMA)
+    write(cohort, tmp_path / "out", format="csv")
+    back = read(tmp_path / "out", SCHEMA)
     assert back.fingerprint == cohort.fingerprint and back.mark == mark and len(back) == 2
+    assert image_mark(tmp_path / "out" / "deep" / "two.png") == mark
     assert has_images(tmp_path / "out") and not has_images(tmp_path / "out" / "none")
+
+
+@pytest.mark.parametrize(
+    "told", [{"unit": "HU", "low": -1000, "high": 2000}, {"unit": "SUV"}, {"spacing_mm": (0.5, 0.7)}, {"low": 3.3, "high": 250.1}]
+)
+@pytest.mark.parametrize("mark", [None, MARK])
+def test_what_png_cannot_hold_is_kept_as_dicom(tmp_path: Path, told: dict, mark: Mark | None) -> None:
+    pytest.importorskip("pydicom")
+    values = np.stack([pixels(seed=seed) for seed in range(3)]).astype(np.int16) * 4 - 300
+    cohort = replace(xrays(mark), media={"images": replace(Images(values, high=700), **told)})
+    write(cohort, tmp_path / "out", format="csv")
+    assert sorted(path.suffix for path in (tmp_path / "out").rglob("*.*") if "xrays" not in path.name) == [".dcm"] * 3
+    back = read(tmp_path / "out", SCHEMA)
+    assert back.fingerprint == cohort.fingerprint and back.mark == mark and image_mark(tmp_path / "out" / "one.dcm") == mark
 
 
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
@@ -66,6 +80,21 @@ def test_subfolders_are_classes_where_there_is_no_table(tmp_path: Path) -> None:
     assert cohort.frame.rows() == [("normal/1", "normal"), ("pneumonia/1", "pneumonia")]
     write_photo(tmp_path / "lungs" / "alone.png", pixels(), mark=None)
     assert read_images(tmp_path / "lungs").frame.columns == ["image"]
+    assert frame_of(tmp_path / "lungs").rows() == [("alone",), ("normal/1",), ("pneumonia/1",)]
+
+
+def test_a_synthetic_image_among_real_ones_of_its_name_is_found(tmp_path: Path) -> None:
+    for kind, mark in (("normal", MARK), ("pneumonia", None)):
+        (tmp_path / kind).mkdir()
+        write_photo(tmp_path / kind / "1.png", pixels(), mark=mark)
+    with pytest.raises(InputError, match=r"'normal/1.png' is labelled as synthetic and 'pneumonia/1.png' is not"):
+        read_images(tmp_path)
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    (tmp_path / ".thumbnails").mkdir()
+    write_photo(tmp_path / ".thumbnails" / "a.png", pixels(), mark=None)
+    assert not has_images(tmp_path)
 
 
 def test_one_size_is_made_of_many_where_it_is_asked_for(tmp_path: Path) -> None:
@@ -82,6 +111,15 @@ def test_grey_that_is_spelled_in_colour_is_grey(tmp_path: Path) -> None:
     assert read_photo(tmp_path / "a.png")[0].shape == (1, 6, 5)
 
 
+def test_a_photograph_stands_as_its_camera_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right by a quarter
+    Image.fromarray(np.array([[0, 100, 255]], np.uint8)).save(tmp_path / "a.png", exif=exif)
+    assert read_photo(tmp_path / "a.png")[0].tolist() == [[[0], [100], [255]]]
+
+
 def write_broken(folder: Path) -> None:
     path = folder / "one.png"
     path.write_bytes(path.read_bytes()[:60])
@@ -92,7 +130,8 @@ def write_broken(folder: Path) -> None:
     [
         (lambda folder: (folder / "one.png").unlink(), "no image 'one'"),
         (lambda folder: write_photo(folder / "x.png", pixels(), mark=None), "no row of the table names image 'x'"),
-        (lambda folder: write_photo(folder / "one.jpg", pixels(), mark=None), "two images 'one'"),
+        (lambda folder: (folder / "one.jpg").write_bytes(b""), "two images 'one'"),
+        (lambda folder: (folder / "more.csv").write_text("a,b\n1,2\n"), "images and 2 tables: more, xrays"),
         (lambda folder: write_photo(folder / "one.png", pixels(3), mark=None), "grey among colour: channels 2 of 1, 1 of 3, such as 'one'"),
         (
             lambda folder: write_photo(folder / "one.png", pixels(dtype=np.uint16), mark=None),
@@ -119,6 +158,16 @@ def test_a_file_among_many_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_images(tmp_path)
 
 
+def test_more_pixels_than_a_picture_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photo(tmp_path / "a.png", pixels(), mark=None)
+    monkeypatch.setattr("proband.records.photos.LARGEST_PIXELS", 29)
+    with pytest.raises(InputError, match="5 x 6 pixels"):
+        read_photo(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 20)  # beyond this Pillow warns, and here a warning is an error
+    with pytest.raises(InputError, match="decompression bomb"):
+        read_photo(tmp_path / "a.png")
+
+
 def test_transparent_pixels_are_refused_unless_they_hide_nothing(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -136,7 +185,10 @@ def test_transparent_pixels_are_refused_unless_they_hide_nothing(tmp_path: Path)
     [
         (lambda: replace(xrays(), media={}), "a folder holds one Images"),
         (lambda: replace(xrays(), frame=xrays().frame.with_columns(image=pl.lit("one"))), "does not tell every row"),
+        (lambda: replace(xrays(), frame=xrays().frame.with_columns(image=pl.Series(["x.png", "x.jpg", "y"]))), "does not tell every row"),
         (lambda: replace(xrays(), frame=xrays().frame.with_columns(image=pl.Series(["../x", "y", "z"]))), "cannot name a file"),
+        (lambda: xrays(channels=3, dtype=np.uint16), "red, green, blue in uint16, from 0 to 65535, fit into no file"),
+        (lambda: replace(xrays(), media={"images": Images(np.zeros((3, 2, 4, 4), np.uint8), channels=("T1", "T2"))}), "of T1, T2"),
     ],
 )
 def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, cohort, message: str) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from proband import InputError
-from proband.records.images import Images, resized, squared
+from proband import Images, InputError
+from proband.records.images import resized, seen_range, smallest, squared
 
 
 def grey(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -39,6 +39,19 @@ def test_scaled_and_back(dtype: type) -> None:
     back = images.unscaled(images.scaled())
     assert np.allclose(back.values, images.values, atol=0.01) and back.values.dtype == dtype
     assert np.array_equal(images.shown(), images.values.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1, 255], np.int16), ([-1, 40_000], np.float32), ([0.5, 1], np.float32)],
+)
+def test_the_smallest_type_holds_every_number(values: list[float], dtype: type) -> None:
+    found = smallest(np.array(values))
+    assert found.dtype == dtype and found.tolist() == values
+
+
+def test_black_and_white_are_nearly_the_lowest_and_the_highest_pixel() -> None:
+    assert seen_range(np.arange(1001)) == (1, 999) and seen_range(np.full(5, 7)) == (7, 8)
 
 
 def test_what_lies_beyond_the_range_is_held_there() -> None:
