@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 LINES_APART = 60.0  # seconds between two lines of progress in a log file
 
-Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz, .parquet, or a folder of linked tables, WFDB records or images.")]
+Data = Annotated[
+    Path,
+    typer.Argument(help="Real patients: .csv, .csv.gz, .parquet, or a folder of linked tables or WFDB records (schema, split: or images)."),
+]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
