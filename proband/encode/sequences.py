@@ -94,6 +94,11 @@ class StepEncoder:
     def variables(self) -> tuple[Column, ...]:
         return self.encoder.schema.table.columns[2:]
 
+    @cached_property
+    def lasting(self) -> tuple[str, ...]:
+        """The columns told by how long after the row's own time they come."""
+        return tuple(column.name for column in self.variables if _relative(self.table, column.name))
+
     def wide(self, frame: pl.DataFrame, owners: pl.Series, origins: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
         """One row a step, with the encoder's columns; whose each step is, and its clock."""
         table = self.table
@@ -113,7 +118,7 @@ class StepEncoder:
         else:
             rows = rows.with_columns(pl.lit("yes").alias(_ROW.name), __again=pl.int_range(pl.len()).over(moment))
             begun = to_numbers(rows[table.order[0]]) if table.order else np.zeros(rows.height)
-            since = [lapses.told(rows[column.name], begun, column) for column in self.variables if _relative(table, column.name)]
+            since = [lapses.told(rows[column.name], begun, column) for column in self.variables if column.name in self.lasting]
             steps = rows.with_columns(since).select(*index, *(column.name for column in self.variables)).sort(index, maintain_order=True)
         owner, clock = steps["__owner"].to_numpy(), steps["__clock"].to_numpy()
         first = np.append(True, np.diff(owner) != 0)[: len(owner)]
@@ -160,7 +165,7 @@ class StepEncoder:
         if table.order:
             found = found.insert_column(1, from_numbers(times, time).alias(time.name))
         if self.measured is None:
-            since = [column for column in self.variables if _relative(table, column.name)]
+            since = [column for column in self.variables if column.name in self.lasting]
             return found.with_columns(lapses.after(found[column.name], times, column, table[column.name]) for column in since)
         index = found.columns[: 1 + bool(table.order)]
         long = found.with_columns(self.measured.numbers(column) for column in self.variables).with_row_index("__step")
@@ -255,8 +260,8 @@ def _told(table: Table) -> tuple[Column, ...]:
 def _relative(table: Table, name: str) -> bool:
     """Whether a column is told by how long after the row's own time it comes: the end of a stay, beside its beginning."""
     time = time_of(table)
-    same = name not in (time.name, _ROW.name) and table[name].kind == time.kind
-    return table.measures is None and time.kind in ("date", "datetime") and same
+    dated = table.measures is None and time.kind in ("date", "datetime")
+    return dated and name not in (time.name, _ROW.name) and table[name].kind == time.kind
 
 
 def _since(column: Column, frame: pl.DataFrame, table: Table) -> Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -17,8 +17,9 @@ from proband.schema.integrity import interval
 
 PLAN = "(plan)"  # how the columns of plans begin
 START = "(start)"  # the time at which a patient's histories begin, beside their own columns
+TRIES = 30  # to tell a row that lasts too long like another
 SURE = 20  # rows that must agree before an order of two dates is believed
-STRAY = 0.01  # share of rows after what ended their owner that are entries too late, not an order that is none
+STRAY = 0.01  # share of rows that come too late by mistake
 
 
 def checked(cohort: Cohort) -> None:
@@ -118,34 +119,119 @@ def origins(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table) ->
     return physical(frames[parent.name][begin.name], begin, time.kind)
 
 
-def until(context: pl.DataFrame, columns: Table, until: Iterable[str], time: Column) -> np.ndarray:
-    """(rows of the parent,) the last time that a row of the table may have, in the units of its time."""
-    found = np.full(context.height, np.inf)
-    for name in until:
-        found = np.fmin(found, physical(context[name], columns[name], time.kind, end=True))
+def ends(context: pl.DataFrame, columns: Table, owner: np.ndarray, times: np.ndarray, time: Column) -> dict[str, float]:
+    """What of a row's owner is an end for its `times` (rows,): dates that at least half of the rows come before; and how much after it,
+    in the units of `time`, the last of them may come: as much as all training rows do but 1 %, which are mistakes."""
+    found = {}
+    for column in columns.columns:
+        if temporal(column) and temporal(time):
+            late = times - physical(context[column.name], column, time.kind, end=True)[owner]
+            late = np.sort(late[~np.isnan(late)])
+            if len(late) >= SURE and (late < 0).mean() >= 0.5:
+                found[column.name] = max(0.0, float(late[len(late) - 1 - int(STRAY * len(late))]))
     return found
+
+
+def until(context: pl.DataFrame, columns: Table, ends: Mapping[str, float], time: Column) -> np.ndarray:
+    """(rows of the parent,) the last time that a row of theirs may have, in the units of `time`."""
+    found = np.full(context.height, np.inf)
+    for name, late in ends.items():
+        found = np.fmin(found, physical(context[name], columns[name], time.kind, end=True) + late)
+    return found
+
+
+def within(
+    rows: pl.DataFrame,
+    owner: np.ndarray,
+    context: pl.DataFrame,
+    columns: Table,
+    table: Table,
+    ends: Mapping[str, Mapping[str, float]],
+    rng: np.random.Generator,
+) -> pl.DataFrame:
+    """`rows` of `table` of which none lasts beyond its owner's `ends`, by column. One that would is told like another row that would not,
+    chosen at random, so that what follows from its length still does. Where in 30 tries none is short enough it ends with its owner, and a
+    row that begins after that is left out."""
+    time = time_of(table)
+    begun = to_numbers(rows[time.name]) if ends else np.zeros(0)
+    lasts = {name: to_numbers(rows[name]) - begun for name in ends}
+    room = {name: until(context, columns, found, table[name])[owner] - begun for name, found in ends.items()}
+
+    def over(row: np.ndarray, told: np.ndarray) -> np.ndarray:
+        return np.any([lasts[name][told] > room[name][row] for name in ends], axis=0) if ends else np.zeros(len(row), bool)
+
+    told = np.arange(rows.height)
+    left = told[over(told, told)]
+    short = np.setdiff1d(told, left)
+    if not len(left):
+        return rows
+    for _ in range(TRIES if len(short) else 0):
+        told[left] = rng.choice(short, len(left))
+        left = left[over(left, told[left])]
+    told[left] = left
+    others = [name for name in rows.columns if name != table.on and not temporal(table[name])]
+    found, sound = rows.with_columns(rows.select(others)[told]), np.ones(rows.height, bool)
+    for name in ends:
+        last = lasts[name][told]
+        last[left] = np.minimum(last[left], room[name][left])
+        sound[left] &= ~(last[left] < 0) | (lasts[name][left] < 0)
+        found = found.with_columns(from_numbers(begun + last, table[name]).alias(name))
+    return found.filter(pl.Series(sound))
 
 
 def completed(
     schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, patients: np.ndarray, rng: np.random.Generator
 ) -> pl.DataFrame:
     """`rows` with all columns of the table: keys of their own, links to rows of the same patient, and nothing in what is not told."""
-    owner = pl.DataFrame({"key": frames[table.parent or ""][schema[table.parent or ""].key or ""], "patient": patients})
-    who = rows.select(key=table.on or "").join(owner, on="key", how="left", maintain_order="left")["patient"].to_numpy()
-    found = rows
+    found, who = rows, whose(schema, frames, table, rows, patients)
     if table.key is not None:
-        found = found.with_columns(pl.Series(table.key, [f"{table.name}-{row}" for row in range(rows.height)], dtype=pl.String))
+        word = f"{table.name}-"
+        while table.name in frames and frames[table.name][table.key].str.starts_with(word).any():  # a future of a future has such already
+            word += "-"
+        found = found.with_columns(pl.Series(table.key, [f"{word}{row}" for row in range(rows.height)], dtype=pl.String))
     for link in table.links:
-        above = _above(schema, frames, table, rows, link.table)
+        above = owned_by(schema, frames, table, rows, link.table)
         led = _among(schema, frames, table, rows, link.table, who, rng) if above is None else above
         found = found.with_columns(led.alias(link.column))
     absent = [pl.lit(None, column.dtype).alias(column.name) for column in table.columns if column.name not in found.columns]
     return found.with_columns(absent).select(column.name for column in table.columns)
 
 
-def _above(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, name: str) -> pl.Series | None:
-    """(rows,) the key of the row of table `name` that owns each, through all between; None where it owns none."""
-    keys, at = rows[table.on or ""], schema[table.parent or ""]
+def whose(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, patients: np.ndarray) -> np.ndarray:
+    """(rows,) the number of the patient of each; `patients`: those of the rows that own them."""
+    owner = pl.DataFrame({"key": frames[table.parent or ""][schema[table.parent or ""].key or ""], "patient": patients})
+    return rows.select(key=table.on or "").join(owner, on="key", how="left", maintain_order="left")["patient"].to_numpy()
+
+
+def last_known(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
+    """(patients,) the latest date-time in the order of any of their rows, in microseconds; minus infinity where there is none."""
+    found = np.full(frames[schema.table.name].height, -np.inf)
+    for table in schema.children:
+        if temporal(time_of(table)):
+            _, _, patients = context(schema, frames, table.parent or "")
+            times = physical(frames[table.name][time_of(table).name], time_of(table), "datetime")
+            np.maximum.at(found, whose(schema, frames, table, frames[table.name], patients), times)
+    return found
+
+
+def over(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, now: np.ndarray) -> np.ndarray:
+    """(rows of the parent,) whether nothing of `table` can be added to it after `now`, of each patient (`last_known`): what has no order is
+    known already, and of rows that are not the patients' own only one whose end is not behind us goes on."""
+    owner = schema[table.parent or ""]
+    ends = interval(owner)
+    if not table.order or (owner.parent is not None and ends is None):
+        return np.ones(frames[owner.name].height, bool)
+    if owner.parent is None or ends is None:
+        return np.zeros(frames[owner.name].height, bool)
+    _, _, patients = context(schema, frames, owner.name)
+    return physical(frames[owner.name][ends[1]], owner[ends[1]], "datetime", end=True) < now[patients]
+
+
+def owned_by(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, name: str) -> pl.Series | None:
+    """(rows,) the key of the row of table `name` that owns each row of `table`, through all between; None where it owns none."""
+    if table.parent is None:
+        return None
+    keys, at = rows[table.on or ""], schema[table.parent]
     while at.name != name:
         if at.parent is None:
             return None

@@ -14,8 +14,8 @@ import torch
 from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
-from proband.encode.numbers import physical_bounds
-from proband.encode.sequences import StepEncoder, Steps, time_of
+from proband.encode.numbers import physical_bounds, to_numbers
+from proband.encode.sequences import StepEncoder, Steps, owners_of, time_of
 from proband.game.fields import Layout
 from proband.game.histories import begun, draw, mend_endings
 from proband.game.learning import STEPS, Charts, learn
@@ -38,7 +38,8 @@ MOST_MENDED = 600  # histories that are drawn to see where they end
 class Part(NamedTuple):
     """What was learned of one linked table: its parent's rows as they are told to it, its steps, and the network.
 
-    until   columns of the parent's row after which training rows came by mistake at most: none will
+    until   what of its owner ends a row's time, and how much later it may come (`linked.ends`)
+    ends    the same for every column that is told by how long after that time it comes: a stay's end
     latest  the last training time, on the clock
     most    steps of the longest training history
     """
@@ -46,7 +47,8 @@ class Part(NamedTuple):
     context: TableEncoder
     steps: StepEncoder
     net: Historian
-    until: tuple[str, ...]
+    until: dict[str, float]
+    ends: dict[str, dict[str, float]]
     latest: float
     most: int
 
@@ -68,15 +70,13 @@ def learn_part(
     encoder = TableEncoder.fit(Cohort(about, context))
     steps = StepEncoder.fit(table, frames[table.name], owners, patients, origins)
     found = steps.encode(frames[table.name], owners, origins)
-    time, columns = time_of(table), {column.name: column for column in about.table.columns}
-    times = found.clock * steps.unit + origins[found.owner]
-    until = []
-    for name, column in columns.items():
-        if linked.temporal(column) and linked.temporal(time):
-            end = linked.physical(context[name], column, time.kind, end=True)[found.owner]
-            known = (~np.isnan(end)).sum()
-            if known >= linked.SURE and (times > end).sum() <= linked.STRAY * known:
-                until.append(name)
+    until: dict[str, float] = {}
+    ends: dict[str, dict[str, float]] = {}
+    if table.order:
+        at = owners_of(table, frames[table.name], owners)
+        for column in (time_of(table), *(table[name] for name in steps.lasting)):
+            ends[column.name] = linked.ends(context, about.table, at, to_numbers(frames[table.name][column.name]), column)
+        until = ends.pop(time_of(table).name)
     latest = float(found.clock.max(initial=0.0))
     gaps = np.diff(found.clock)[np.diff(found.owner) == 0]
     values, held = np.unique(gaps[gaps > 0], return_counts=True)
@@ -97,7 +97,7 @@ def learn_part(
     before, keep = (None, None) if kept is None else (kept.read(place), partial(kept.write, place))
     judged = unseen if len(unseen) else own
     net = learn(net, charts, own, judged, batches=batches, seed=own_seed, before=before, keep=keep, on_step=say)
-    part = Part(encoder, steps, net, tuple(until), latest, int(charts.length.max()))
+    part = Part(encoder, steps, net, until, ends, latest, int(charts.length.max()))
     some = np.sort(seeds.generator(seed, "sequences", "endings", table.name).permutation(len(owners))[:MOST_MENDED])
     draws = seeds.generator(seed, "sequences", "mended", table.name)
 

@@ -16,7 +16,7 @@ from proband import seeds
 from proband.cohort import Cohort
 from proband.encode import TableEncoder
 from proband.encode.plain import plain
-from proband.encode.sequences import StepEncoder, Steps
+from proband.encode.sequences import StepEncoder, Steps, time_of
 from proband.errors import InputError
 from proband.game.learning import EDITION
 from proband.game.selection import Critic, balancing, packed, select, unpacked
@@ -24,7 +24,7 @@ from proband.schema import Schema, Table, rules
 from proband.schema.model import validated
 from proband.stats.sequences import SUMMARIES, Events, summaries
 from proband.synthesizer import Model, OnStep, restore, under, write_model
-from proband.synthesizers import linked, outcomes, plans
+from proband.synthesizers import linked, nearer, outcomes, plans
 from proband.synthesizers.drawing import counted, marked
 from proband.synthesizers.forest import SequentialForest
 from proband.synthesizers.outcomes import Outcome
@@ -55,6 +55,9 @@ class _Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class _Fitted:
+    """outer: the cohort's schema; schema: that in which it is told (`nearer.told`)."""
+
+    outer: Schema
     schema: Schema
     root: SequentialForest
     parts: dict[str, Part]
@@ -118,6 +121,8 @@ class SequenceGAN:
         linked.checked(cohort)
         facts = (cohort.fingerprint, cohort.schema.hash, seed, self.minutes, __version__, EDITION)
         kept = None if unfinished is None else Unfinished.of(unfinished, *facts)
+        outer, first = cohort.schema, linked.beyond(cohort)
+        cohort = nearer.divided(cohort, nearer.told(cohort))
         aside = held_out(cohort, HELD_OUT, seed)
         root = linked.rooted(cohort)
         frames = {root.schema.table.name: root.frame, **cohort.linked}
@@ -131,7 +136,7 @@ class SequenceGAN:
             parts[table.name], plan = learn_part(wider, frames, table, aside, minutes, seed, on_step, kept)
             root = root if plan is None else plans.added(root, table, plan)
         forest = SequentialForest().fit(root, seed=seeds.integer(seed, "sequences", "root"), on_step=on_step)
-        learned = _Fitted(cohort.schema, forest, parts, (), (), AS_LONG, [], cohort.mark is not None, linked.beyond(cohort))
+        learned = _Fitted(outer, cohort.schema, forest, parts, (), (), AS_LONG, [], cohort.mark is not None, first)
         if aside.any() and not aside.all():
             figures = _figures(learned, frames)
             told = [column for column in cohort.schema.table.columns if column.kind not in ("identifier", "text")]
@@ -148,23 +153,31 @@ class SequenceGAN:
             _chosen(learned, min(AT_ONCE, n - first), seeds.generator(seed, "sequences", "sample", first), where)
             for first in range(0, max(n, 1), AT_ONCE)
         ]
-        frames = linked.named(learned.schema, parts, learned.root.prefix, learned.first)
-        first = frames.pop(learned.schema.table.name)
-        return marked(first, learned.schema, self.name, seed, where=where, on_synthetic=learned.on_synthetic, linked=frames)
+        parts = [nearer.joined(learned.outer, learned.schema, part) for part in parts]
+        frames = linked.named(learned.outer, parts, learned.root.prefix, learned.first)
+        first = frames.pop(learned.outer.table.name)
+        return marked(first, learned.outer, self.name, seed, where=where, on_synthetic=learned.on_synthetic, linked=frames)
 
     def futures(self, cohort: Cohort, n: int, *, seed: int) -> list[Cohort]:
         """`n` ways in which the histories of these patients go on: each a cohort of all of them, what is known of them and beyond.
 
-        Only tables that hang on the patients' own go on; those below them are as they were. A future of real patients holds what is
+        What has dates goes on after the last one that is known of a patient in any table, in stays that are not over by then, and in new
+        ones; what has no order is known already. New rows stand behind those that are known. A future of real patients holds what is
         known of them, so that it bears no mark of synthetic data: guard it as you guard theirs.
         """
         learned = self._learned
         linked.checked(cohort)
         rng = seeds.generator(seed, "sequences", "futures")
-        frames = {learned.root.schema.table.name: linked.rooted(cohort).frame, **cohort.linked}
+        known = nearer.divided(cohort, learned.schema)
+        frames = {learned.root.schema.table.name: linked.rooted(known).frame, **known.linked}
         so_far = _so_far(learned, frames)
-        tables = [_future(learned, frames, so_far, rng) for _ in range(counted(n))]
-        return [Cohort(learned.schema, cohort.frame, cohort.mark, linked=each) for each in tables]
+        now = linked.last_known(_wider(learned), frames)
+        found = []
+        for _ in range(counted(n)):
+            more = nearer.joined(learned.outer, learned.schema, _future(learned, frames, so_far, now, rng))
+            tables = {name: pl.concat([rows, more[name]]) for name, rows in cohort.linked.items()}
+            found.append(Cohort(learned.outer, cohort.frame, cohort.mark, linked=tables))
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds counts, sorted values and weights: guard it as you guard the data."""
@@ -172,7 +185,8 @@ class SequenceGAN:
         told, of_outcomes = outcomes.packed(learned.outcomes)
         critics, of_critics = packed(learned.critics)
         config: dict[str, Any] = {
-            "schema": learned.schema.model_dump(mode="json"), "minutes": self.minutes, "select": self.select,
+            "schema": learned.outer.model_dump(mode="json"), "told": learned.schema.model_dump(mode="json"),
+            "minutes": self.minutes, "select": self.select,
             "stages": learned.stages, "on_synthetic": learned.on_synthetic, "first": learned.first, "parts": {},
             "outcomes": told, "critics": critics,
         }  # fmt: skip
@@ -183,7 +197,7 @@ class SequenceGAN:
             context, of_context = part.context.state()
             config["parts"][name] = {
                 "steps": steps, "context": context, "contexts": part.context.schema.model_dump(mode="json"),
-                "until": list(part.until), "latest": part.latest, "most": part.most,
+                "until": part.until, "ends": part.ends, "latest": part.latest, "most": part.most,
                 "scale": part.net.scale, "periods": list(part.net.periods),
             }  # fmt: skip
             arrays |= {f"{at}.steps.{key}": array for key, array in of_steps.items()}
@@ -202,7 +216,9 @@ class SequenceGAN:
     @classmethod
     def _rebuilt(cls, stored: Model) -> Self:
         config, arrays = stored.config, stored.arrays
-        schema = validated(config["schema"], "The model's schema")
+        outer, schema = (validated(config[name], "The model's schema") for name in ("schema", "told"))
+        if not {table.name for table in outer.tables} <= {table.name for table in schema.tables}:
+            raise ValueError("a table is not told")
         root = SequentialForest.rebuilt(stored._replace(config=config["root"], arrays=under("root.", arrays)))
         parts = {}
         for at, table in enumerate(table for table in schema.children if table.name in config["parts"]):
@@ -219,12 +235,13 @@ class SequenceGAN:
                 net.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
             except RuntimeError as error:
                 raise ValueError("the weights do not fit the table") from error
-            until = tuple(str(name) for name in plain_part["until"])
-            parts[table.name] = Part(context, steps, net.requires_grad_(False), until, float(plain_part["latest"]), int(plain_part["most"]))
+            until, ends = _late(plain_part["until"]), {str(name): _late(found) for name, found in plain_part["ends"].items()}
+            latest, most = float(plain_part["latest"]), int(plain_part["most"])
+            parts[table.name] = Part(context, steps, net.requires_grad_(False), until, ends, latest, most)
         model = cls(minutes=config["minutes"], select=bool(config["select"]))
         stages = [{str(key): float(value) for key, value in stage.items()} for stage in config["stages"]]
         first = None if config["first"] is None else int(config["first"])
-        bare = _Fitted(schema, root, parts, (), (), AS_LONG, stages, bool(config["on_synthetic"]), first)
+        bare = _Fitted(outer, schema, root, parts, (), (), AS_LONG, stages, bool(config["on_synthetic"]), first)
         _, figures = _layout(bare)
         told = outcomes.unpacked(config["outcomes"], under("outcome.", arrays), figures)
         critics = unpacked(config["critics"], under("critic.", arrays), figures)
@@ -233,6 +250,10 @@ class SequenceGAN:
             raise ValueError("what is added for lengths does not fit them")
         model._fitted = replace(bare, outcomes=told, critics=critics, lengths=lengths)
         return model
+
+
+def _late(found: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(late) for name, late in found.items()}
 
 
 def _wider(learned: _Fitted) -> Schema:
@@ -278,7 +299,8 @@ def _drawn(
     origins = linked.origins(schema, frames, table)
     plan = plans.read(frames[parent.name], table, part.steps, part.net)
     steps = draw_steps(part, table, context, plan, origins, so_far, rng)
-    return part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
+    rows = part.steps.decode(steps, frames[parent.name][parent.key or ""], np.nan_to_num(origins), rng)
+    return linked.within(rows, steps.owner, context, part.context.schema.table, table, part.ends, rng)
 
 
 def _figures(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> np.ndarray:
@@ -383,26 +405,30 @@ def _chosen(learned: _Fitted, n: int, rng: np.random.Generator, where: str | Non
 
 
 def _so_far(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> dict[str, Steps]:
-    """The steps of every table that hangs on the patients' own."""
+    """The steps of every table that was learned."""
     wider, found = _wider(learned), {}
-    owners = frames[wider.table.name][wider.table.key or ""]
-    for table in learned.schema.children:
-        if table.parent == wider.table.name:
-            origins = np.nan_to_num(linked.origins(wider, frames, table))
-            found[table.name] = learned.parts[table.name].steps.encode(frames[table.name], owners, origins)
+    for name, part in learned.parts.items():
+        table, parent = wider[name], wider[wider[name].parent or ""]
+        origins = np.nan_to_num(linked.origins(wider, frames, table))
+        found[name] = part.steps.encode(frames[name], frames[parent.name][parent.key or ""], origins)
     return found
 
 
 def _future(
-    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], rng: np.random.Generator
+    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], now: np.ndarray, rng: np.random.Generator
 ) -> dict[str, pl.DataFrame]:
-    """The linked tables of one way in which the histories of these patients go on."""
-    wider = _wider(learned)
-    tables = {table.name: frames[table.name] for table in learned.schema.children}
-    for table in learned.schema.children:
-        if table.name not in so_far:
-            continue
-        _, context, patients = linked.context(wider, frames, wider.table.name)
-        more = _drawn(learned, wider, frames, table, context, so_far[table.name], rng)
-        tables[table.name] = pl.concat([tables[table.name], linked.completed(learned.schema, frames, table, more, patients, rng)])
-    return tables
+    """What every table has more, in one way in which the histories of these patients go on after `now`."""
+    wider, tables = _wider(learned), dict(frames)
+    new = {name: frame.clear() for name, frame in frames.items()}
+    for name, steps in so_far.items():
+        table, parent = wider[name], wider[wider[name].parent or ""]
+        _, context, patients = linked.context(wider, tables, parent.name)  # new rows stand behind those that are known
+        more = _drawn(learned, wider, tables, table, context, steps, rng)
+        over = frames[parent.name][parent.key or ""].filter(pl.Series(linked.over(wider, frames, table, now)))
+        more = more.filter(~more[table.on or ""].is_in(over.implode()))
+        if table.order and linked.temporal(time_of(table)):
+            times = linked.physical(more[table.order[0]], time_of(table), "datetime", end=True)
+            more = more.filter(pl.Series(times >= now[linked.whose(wider, tables, table, more, patients)]))
+        new[name] = linked.completed(learned.schema, tables, table, more, patients, rng)
+        tables[name] = pl.concat([tables[name], new[name]])
+    return new
