@@ -38,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 		$(PYTHON) -m venv --clear $(VENV) || { echo "That failed. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; }
 	@echo "Installing torch (about 200 MB; some minutes the first time)"
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	@echo "Installing proband and the rest (about 200 MB)"
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[augment,demo,dev,privacy]"
+	@echo "Installing proband and the rest (about 250 MB)"
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[augment,demo,dev,images,privacy]"
 	@touch $(STAMP)
 
 clean:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from proband.errors import InputError, NotReleasable, ProbandError, Unavailable
     from proband.frontier import frontier
     from proband.pipeline import demo, synthesize
+    from proband.records.image_folder import read_images
+    from proband.records.images import Images
+    from proband.records.nifti import read_nifti, write_nifti
     from proband.records.tables import read, write
     from proband.records.waveforms import Signals, read_wfdb, write_wfdb
     from proband.release.bundle import Release, release, verify
@@ -58,6 +61,7 @@ _HOME = {
     "Frontier": "validate.frontier",
     "GaussianCopula": "synthesizers.copula",
     "Grid": "schema",
+    "Images": "records.images",
     "Imputed": "uses.imputation",
     "IndependentColumns": "synthesizers.baselines",
     "InputError": "errors",
@@ -94,6 +98,8 @@ _HOME = {
     "label": "uses.labels",
     "load": "synthesizer",
     "read": "records.tables",
+    "read_images": "records.image_folder",
+    "read_nifti": "records.nifti",
     "read_queue": "uses.labels",
     "read_wfdb": "records.waveforms",
     "refine": "synthesizers.refine",
@@ -103,6 +109,7 @@ _HOME = {
     "validate": "validate",
     "verify": "release.bundle",
     "write": "records.tables",
+    "write_nifti": "records.nifti",
     "write_queue": "uses.labels",
     "write_wfdb": "records.waveforms",
 }

@@ -28,7 +28,7 @@ class Mark:
 
 
 class Media(Protocol):
-    """What a table cannot hold, one record for each row of the first table: signals (`records.waveforms.Signals`), in time images."""
+    """What a table cannot hold, one record for each row of the first table: `records.waveforms.Signals` or `records.images.Images`."""
 
     def __len__(self) -> int: ...
 
@@ -55,7 +55,7 @@ class Cohort:
 
     `frame` has the columns of the schema's first table, in order and of the schema's types (`Column.dtype`). Rows of one patient share
     the value of the key column; without a key every row is a patient. `linked` has a frame for each further table, by name. `media`
-    has, by name, what is no table: signals, one record for each row of `frame`.
+    has, by name, what is no table: signals or images, one for each row of `frame`.
     """
 
     schema: Schema
@@ -104,6 +104,11 @@ class Cohort:
             raise InputError(
                 f"{who} knows one table, and the cohort has {len(self.linked) + 1}: {told}. "
                 "Use what follows patients over linked tables, or read one table alone."
+            )
+        if self.media:
+            raise InputError(
+                f"{who} knows one table, and the cohort has {', '.join(self.media)} beside it. Use what knows them too, or read the "
+                "table's file alone."
             )
         return self
 

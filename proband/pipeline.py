@@ -78,14 +78,15 @@ def synthesize(
     chosen = Policy.load(policy)
     chosen.check_purpose(purpose)
     signer = signing_key(key)
-    chosen_name = synthesizer or (suited(data) if epsilon is None else None)
+    best = suited(data)
+    chosen_name = synthesizer or (best if epsilon is None else None)
     model = make(chosen_name, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
     step(0, 1, "read", {})
     if schema is None:
         raw = _raw(data)
-        proposals, cohort = Schema.guess(raw).proposals, read(data if suited(data) == "waves" else raw)
+        proposals, cohort = Schema.guess(raw).proposals, read(data if best == "waves" else raw)
     else:
         proposals, cohort = tuple(p for p in schema.proposals if p.accept), read(data, schema.reviewed())
     if target is not None and cohort.frame[cohort.schema.table[target].name].drop_nulls().n_unique() < 2:
@@ -198,15 +199,23 @@ def make(
 
 
 def suited(data: Any) -> str | None:
-    """The name of the synthesizer for what the data are: waves for recordings, sequences for linked tables; None for one table."""
+    """The name of the synthesizer for what the data are: waves for recordings, sequences for linked tables; None for one table.
+
+    InputError for images, which none of ours learns yet.
+    """
     from proband.records.folder import files
+    from proband.records.image_folder import has_images
     from proband.records.recordings import has_records
 
     if isinstance(data, Mapping):
         return "sequences"
     if not isinstance(data, str | Path) or not Path(data).is_dir():
         return None
-    return "waves" if has_records(data) else "sequences" if len(files(Path(data))) > 1 else None
+    if has_records(data):
+        return "waves"
+    if has_images(data):
+        raise InputError(f"Folder '{data}' holds images, and no synthesizer of ours learns images yet. Give its table's file alone.")
+    return "sequences" if len(files(Path(data))) > 1 else None
 
 
 def sample_into(

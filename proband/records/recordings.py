@@ -37,10 +37,13 @@ def has_records(folder: str | Path) -> bool:
 
 
 def table_of(folder: str | Path) -> Path:
-    """The file of the one table that says whose the records in a folder are. InputError when there is none, or several."""
+    """The file of the one table that says whose the records or images in a folder are. InputError when there is none, or several."""
     tables = files(Path(folder))
     if len(tables) > 1:
-        raise InputError(f"Folder '{folder}' holds records and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them.")
+        raise InputError(
+            f"Folder '{folder}' holds recordings or images and {len(tables)} tables: {', '.join(tables)}. Leave the one that names them, "
+            "or take them out if none does."
+        )
     return next(iter(tables.values()))
 
 
@@ -50,7 +53,7 @@ def read_recordings(folder: Path, schema: Schema | None = None) -> Cohort:
     Without a schema one is guessed, all its proposals accepted. InputError for a record without a row and a row without a record,
     for records that differ in channels, units, rate or length, and as from `read_wfdb`.
     """
-    frame, schema, label = _table(folder, schema)
+    frame, schema, label = read_table(folder, schema)
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.hea"))}
     if frame is None:
         frame = pl.DataFrame({_RECORD: list(found)})
@@ -76,7 +79,7 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
 
     InputError when there is more or other than one `Signals` beside one table, or nothing in the table names a record.
     """
-    cohort.one_table("A folder of recordings")
+    replace(cohort, media={}).one_table("A folder of recordings")
     held = list(cohort.media.values())
     if len(held) != 1 or not isinstance(held[0], Signals):
         raise InputError(f"The cohort's media are {list(cohort.media)}; a folder holds one Signals. Write the others on their own.")
@@ -91,7 +94,7 @@ def write_recordings(cohort: Cohort, folder: Path, format: str) -> None:
         write_records(held[0], scratch, named.cast(pl.String).to_list(), mark=cohort.mark)
 
 
-def _table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
+def read_table(folder: Path, schema: Schema | None) -> tuple[pl.DataFrame | None, Schema | None, dict[str, Mark | None]]:
     """The folder's one table as its file spells it, its schema, and its mark by file name; nothing where there is none."""
     if not any(path.name.lower().endswith(single.SUFFIXES) for path in folder.iterdir()):
         return None, schema, {}

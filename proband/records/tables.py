@@ -56,7 +56,7 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
     """A Cohort from a path (.csv, .csv.gz, .parquet) or a pandas, polars or arrow frame.
 
     Linked tables are a folder with a file for each, named as the table, or a mapping of frames by name. Recordings are a folder of WFDB
-    records (see `proband.records.recordings`).
+    records (see `proband.records.recordings`), images a folder of image files (see `proband.records.image_folder`).
 
     Without a schema one is guessed and all that it proposes is accepted; better, guess once, let a person review the
     file, and pass it. A file that proband wrote gives back its mark. Raises InputError naming the column, row, value
@@ -65,10 +65,13 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
     """
     if isinstance(source, Mapping) or (isinstance(source, str | Path) and Path(source).is_dir()):
         from proband.records.folder import gathered, read_folder
+        from proband.records.image_folder import has_images, read_images
         from proband.records.recordings import has_records, read_recordings
 
         if not isinstance(source, Mapping) and has_records(source):
             return read_recordings(Path(source), schema)
+        if not isinstance(source, Mapping) and has_images(source):
+            return read_images(Path(source), schema)
         return gathered(source, schema) if isinstance(source, Mapping) else read_folder(Path(source), schema)
     if schema is not None and schema.children:
         told = ", ".join(table.name for table in schema.tables)
@@ -91,16 +94,19 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
 def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
     """Write a cohort as its file spelled it; the suffix decides the format. The same cohort gives the same bytes.
 
-    Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz); signals too, as WFDB
-    records beside the table.
+    Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz); signals and images too,
+    as WFDB records and PNG beside the table.
 
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
     """
     if cohort.media and not Path(path).name.lower().endswith(SUFFIXES):
+        from proband.records.image_folder import write_images
+        from proband.records.images import Images
         from proband.records.recordings import write_recordings
 
-        return write_recordings(cohort, Path(path), format)
+        pictures = any(isinstance(held, Images) for held in cohort.media.values())
+        return (write_images if pictures else write_recordings)(cohort, Path(path), format)
     if cohort.linked and not Path(path).name.lower().endswith(SUFFIXES):
         from proband.records.folder import write_folder
 
@@ -125,7 +131,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
         told = ", ".join(first.media)
         raise InputError(f"'{path}' would hold the table alone, and the cohort has {told} beside it. Give the name of a new folder.")
     label = first.mark if suffix != ".parquet" else None
-    with _replacing(path) as data:
+    with replacing(path) as data:
         if suffix == ".parquet":
             _write_parquet(first, parts, data, path)
         else:
@@ -140,7 +146,7 @@ def write_parts(parts: Iterable[Cohort], path: str | Path) -> None:
             if packed:
                 packed.close()
         if label:
-            with _replacing(sidecar) as beside:
+            with replacing(sidecar) as beside:
                 beside.write((json.dumps(marks.to_text(label), indent=2, ensure_ascii=False) + "\n").encode())
     if not label:
         sidecar.unlink(missing_ok=True)  # an older synthetic file's label would lie about this one
@@ -257,7 +263,7 @@ def _more(names: list[str]) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """An open scratch file beside `path` that takes its name at the end, or vanishes."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:

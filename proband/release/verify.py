@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proband.cohort import Mark
 from proband.errors import InputError, ProbandError
+from proband.records.image_folder import SUFFIXES as IMAGE_SUFFIXES
+from proband.records.image_folder import image_mark
 from proband.records.mark import UNKNOWN, find_mark, is_synthetic
 from proband.records.waveforms import header_mark
 from proband.release.provenance import LARGEST_ENVELOPE_BYTES, Signed, key_id, opened, public_key
@@ -21,8 +23,9 @@ from proband.release.provenance import LARGEST_ENVELOPE_BYTES, Signed, key_id, o
 #: The signed statement's file name inside a release.
 STATEMENT = "statement.json"
 DATA_SUFFIXES = (".csv", ".csv.gz", ".parquet")
-#: Of a recording the header carries the label, the others its samples.
+#: Of a recording the header carries the label, the others its samples; an image carries its own.
 _HEADER, _BESIDE = ".hea", (".dat", ".synthetic.json")
+_LABELLED = (*DATA_SUFFIXES, _HEADER, *IMAGE_SUFFIXES)
 
 Status = Literal["intact", "tampered", "other signer", "unsigned", "labelled", "unlabelled"]
 
@@ -112,10 +115,10 @@ def _file(path: Path, pinned: Ed25519PublicKey | None) -> Verification:
 def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
     present = _entries(folder)
     if STATEMENT not in present:
-        found = [_mark(folder / name) for name in sorted(present) if name.endswith((*DATA_SUFFIXES, _HEADER))]
+        found = [_mark(folder / name) for name in sorted(present) if name.lower().endswith(_LABELLED)]
         mark = next((one for one in found if one is not None), None)
         plain = [name for name, entry in present.items() if not stat.S_ISDIR(entry.st_mode)]
-        alone = all(name.endswith((*DATA_SUFFIXES, _HEADER, *_BESIDE)) for name in plain)  # data, and no release that lost its statement
+        alone = all(name.lower().endswith((*_LABELLED, *_BESIDE)) for name in plain)  # data, and no release that lost its statement
         status: Status = "unlabelled" if mark is None or None in found else "labelled" if alone and pinned is None else "unsigned"
         return Verification(folder, status, mark=mark)
     try:
@@ -125,7 +128,7 @@ def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
     faults = [*_changed(folder, signed, present), *_added(signed, present)]
     if faults:
         return Verification(folder, "tampered", tuple(faults), signer=signed.key_id)
-    data = [folder / name for name in sorted(signed.subject) if name.endswith((*DATA_SUFFIXES, _HEADER))]
+    data = [folder / name for name in sorted(signed.subject) if name.lower().endswith(_LABELLED)]
     marks = [_mark(one) for one in data]
     known = pinned is None or key_id(pinned) == signed.key_id
     status = "unlabelled" if not marks or None in marks else "intact" if known else "other signer"
@@ -191,6 +194,8 @@ def _mark(path: Path) -> Mark | None:
     try:
         if path.name.endswith(_HEADER):
             return header_mark(path)
+        if path.name.lower().endswith(IMAGE_SUFFIXES):
+            return image_mark(path)
         return find_mark(path) if is_synthetic(path) else None
     except (ProbandError, OSError, ValueError, pl.exceptions.PanicException):
         return None

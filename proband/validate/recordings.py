@@ -27,8 +27,10 @@ PARTS = ("train", "holdout", "reference", "synthetic")
 
 
 def signals_of(cohort: Cohort) -> Signals | None:
-    """The cohort's signals; None where it has none. InputError where it has several."""
+    """The cohort's signals; None where it has none. InputError where it has several, or what nobody judges yet: images."""
     held = [one for one in cohort.media.values() if isinstance(one, Signals)]
+    if len(held) < len(cohort.media):
+        raise InputError(f"The cohort has {', '.join(cohort.media)}, and no judge of images is there yet. Judge the table's file alone.")
     if len(held) > 1:
         raise InputError(f"The cohort has {len(held)} Signals: {', '.join(cohort.media)}. Judge one after the other.")
     return held[0] if held else None
@@ -80,9 +82,8 @@ class Recordings:
 
 
 def _alike(name: str, found: Signals | None, train: Signals | None) -> Signals:
-    assert train is not None
-    if found is None:
-        raise InputError(f"The training patients have signals, and those of {name} have none. Give a folder with their records.")
+    if found is None or train is None:
+        raise InputError(f"Some patients have signals, and those of {name} have none. Give a folder with their records.")
     for what, mine, theirs in (
         ("channels", found.names, train.names),
         ("units", found.units, train.units),
@@ -120,7 +121,7 @@ def with_figures(evidence: Evidence) -> Evidence:
 
     What judges tables (discriminators, attacks, predictions) judges whole patients in this form. Without signals it stays as it is.
     """
-    if signals_of(evidence.train) is None:
+    if all(signals_of(getattr(evidence, name)) is None for name in PARTS):  # every part is asked: what nobody judges does not pass
         return evidence
     held = Recordings.of(evidence)
     parts = {}

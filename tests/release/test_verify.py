@@ -7,9 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from proband import Column, Images, Schema, Table
 from proband.cohort import Cohort
 from proband.errors import InputError
 from proband.records.tables import write
@@ -240,3 +243,17 @@ def test_a_stranger_can_check_it_with_openssl_alone(made: Release) -> None:
     assert run().returncode != 0 and "card.md: FAILED" in run().stdout
     shutil.copy(made.path / "report.json", made.path / "statement.json")
     assert run().returncode != 0
+
+
+def test_a_folder_of_labelled_images_and_each_of_them(tmp_path: Path, synthetic: Cohort) -> None:
+    from PIL import Image
+
+    columns = (Column(name="image", kind="identifier"),)
+    schema, frame = Schema(tables=(Table(name="xrays", columns=columns, key="image"),)), pl.DataFrame({"image": ["a", "b"]})
+    write(Cohort(schema, frame, synthetic.mark, media={"images": Images(np.ones((2, 1, 4, 4), np.uint8))}), tmp_path / "out", format="csv")
+    assert verify(tmp_path / "out").status == verify(tmp_path / "out" / "a.png").status == "labelled"
+    assert verify(tmp_path / "out" / "a.png").mark == synthetic.mark
+    Image.open(tmp_path / "out" / "a.png").save(tmp_path / "out" / "a.png")  # as most programs write it: without the chunk
+    assert verify(tmp_path / "out").status == verify(tmp_path / "out" / "a.png").status == "unlabelled"
+    (tmp_path / "out" / "a.png").write_bytes(b"no image")
+    assert verify(tmp_path / "out" / "a.png").status == "unlabelled"

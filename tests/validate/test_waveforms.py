@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from proband import Cohort, Column, Evidence, Finding, InputError, Schema
+from proband.records.images import Images
 from proband.stats import waveforms as stats
 from proband.validate import strips, waveforms
 from proband.validate.limits import LIMITS
@@ -138,6 +139,16 @@ def test_signals_of_another_form_are_refused():
             Recordings.of(evidence(replace(FRESH, media={"signals": replace(cohort, **change)})))  # type: ignore[type-var]
     with pytest.raises(InputError, match="those of synthetic have none"):
         Recordings.of(evidence(replace(FRESH, media={})))
+
+
+def test_signals_or_images_that_nobody_would_judge_do_not_pass():
+    """What real patients have no like of would leave with a report that is not about it."""
+    real = Evidence(*(replace(part, media={}) for part in (TRAIN, HOLDOUT, REFERENCE)), FRESH, "beat")
+    with pytest.raises(InputError, match="those of train have none"):
+        with_figures(real)
+    pictures = {"images": Images(np.zeros((FRESH.frame.height, 1, 4, 4), np.uint8))}
+    with pytest.raises(InputError, match="no judge of images"):
+        with_figures(replace(real, synthetic=replace(FRESH, media=pictures)))
 
 
 def test_the_mean_record_of_few_patients_is_not_shown():
