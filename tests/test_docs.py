@@ -53,7 +53,10 @@ def shown() -> dict[str, list[Block]]:
     return {page.name: blocks(page) for page in PAGES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# The page of the command fits with every verb, for minutes; each verb has quicker tests of its own.
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name == "command.md")) for page in PAGES]
+)
 def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One namespace and one folder a page, so that a page's blocks build on one another; a warning is an error.
 
