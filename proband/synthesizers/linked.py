@@ -231,17 +231,17 @@ def last_known(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> np.ndarray
     return found
 
 
-def over(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, now: np.ndarray) -> np.ndarray:
-    """(rows of the parent,) whether nothing of `table` can be added to it after `now`, of each patient (`last_known`): what has no order is
-    known already, and of rows that are not the patients' own only one whose end is not behind us goes on."""
+def over(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, now: np.ndarray) -> pl.Series:
+    """The keys of the rows to which nothing of `table` can be added after `now`, of each patient (`last_known`): what has no order is known
+    already, and of rows that are not the patients' own only one whose end is not behind us goes on."""
     owner = schema[table.parent or ""]
-    ends = interval(owner)
-    if not table.order or (owner.parent is not None and ends is None):
-        return np.ones(frames[owner.name].height, bool)
-    if owner.parent is None or ends is None:
-        return np.zeros(frames[owner.name].height, bool)
+    keys, ends = frames[owner.name][owner.key or ""], interval(owner)
+    if table.order and owner.parent is None:
+        return keys.clear()
+    if not table.order or ends is None:
+        return keys
     _, _, patients = context(schema, frames, owner.name)
-    return physical(frames[owner.name][ends[1]], owner[ends[1]], "datetime", end=True) < now[patients]
+    return keys.filter(pl.Series(physical(frames[owner.name][ends[1]], owner[ends[1]], "datetime", end=True) < now[patients]))
 
 
 def owned_by(schema: Schema, frames: Mapping[str, pl.DataFrame], table: Table, rows: pl.DataFrame, name: str) -> pl.Series | None:

@@ -171,10 +171,12 @@ class SequenceGAN:
         known = nearer.divided(cohort, learned.schema)
         frames = {learned.root.schema.table.name: linked.rooted(known).frame, **known.linked}
         so_far = _so_far(learned, frames)
-        now = linked.last_known(_wider(learned), frames)
+        wider = _wider(learned)
+        now = linked.last_known(wider, frames)
+        over = {name: linked.over(wider, frames, wider[name], now) for name in so_far}
         found = []
         for _ in range(counted(n)):
-            more = nearer.joined(learned.outer, learned.schema, _future(learned, frames, so_far, now, rng))
+            more = nearer.joined(learned.outer, learned.schema, _future(learned, frames, so_far, now, over, rng))
             tables = {name: pl.concat([rows, more[name]]) for name, rows in cohort.linked.items()}
             found.append(Cohort(learned.outer, cohort.frame, cohort.mark, linked=tables))
         return found
@@ -415,17 +417,22 @@ def _so_far(learned: _Fitted, frames: Mapping[str, pl.DataFrame]) -> dict[str, S
 
 
 def _future(
-    learned: _Fitted, frames: Mapping[str, pl.DataFrame], so_far: Mapping[str, Steps], now: np.ndarray, rng: np.random.Generator
+    learned: _Fitted,
+    frames: Mapping[str, pl.DataFrame],
+    so_far: Mapping[str, Steps],
+    now: np.ndarray,
+    over: Mapping[str, pl.Series],
+    rng: np.random.Generator,
 ) -> dict[str, pl.DataFrame]:
-    """What every table has more, in one way in which the histories of these patients go on after `now`."""
+    """What every table has more, in one way in which the histories of these patients go on after `now`, but for what is `over`: the keys
+    of the rows to which nothing is added."""
     wider, tables = _wider(learned), dict(frames)
     new = {name: frame.clear() for name, frame in frames.items()}
     for name, steps in so_far.items():
         table, parent = wider[name], wider[wider[name].parent or ""]
         _, context, patients = linked.context(wider, tables, parent.name)  # new rows stand behind those that are known
         more = _drawn(learned, wider, tables, table, context, steps, rng)
-        over = frames[parent.name][parent.key or ""].filter(pl.Series(linked.over(wider, frames, table, now)))
-        more = more.filter(~more[table.on or ""].is_in(over.implode()))
+        more = more.filter(~more[table.on or ""].is_in(over[name].implode()))
         if table.order and linked.temporal(time_of(table)):
             times = linked.physical(more[table.order[0]], time_of(table), "datetime", end=True)
             more = more.filter(pl.Series(times >= now[linked.whose(wider, tables, table, more, patients)]))

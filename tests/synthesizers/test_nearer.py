@@ -142,10 +142,10 @@ def test_what_is_over_gets_no_more() -> None:
     first, second = (linked.physical(pl.Series([t]), SCHEMA["stays"]["intime"], "datetime")[0] for t in (
         datetime(2020, 2, 1, 2), datetime(2020, 2, 2, 4)))  # fmt: skip
     assert now.tolist() == [first, second]  # two hours after the later stay began for the first patient, three for the second
-    assert linked.over(schema, frames, below, now).tolist() == [True, False, True, False]
-    assert linked.over(schema, frames, schema["stays"], now).tolist() == [False, False]
+    assert linked.over(schema, frames, below, now).to_list() == ["0", "2"]
+    assert linked.over(schema, frames, schema["stays"], now).is_empty()
     untimed = below.model_copy(update={"order": ()})
-    assert linked.over(schema, frames, untimed, now).all()
+    assert linked.over(schema, frames, untimed, now).to_list() == ["0", "1", "2", "3"]
 
 
 def test_an_end_is_what_half_of_the_rows_do_not_come_after() -> None:
