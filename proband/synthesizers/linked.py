@@ -178,7 +178,7 @@ def within(
     for row in np.flatnonzero(~fits(every, told)):
         if fits(row, told[row]):
             continue
-        some = rng.permutation(rows.height)[:PARTNERS]
+        some = rng.integers(rows.height, size=PARTNERS)  # of all rows, however many there are
         some = some[fits(row, told[some])]
         both = some[fits(some, told[row])]
         if len(both):
