@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.diffusion import TableDiffusion
     from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.images import ImageGAN
     from proband.synthesizers.marginals import PrivateMarginals
     from proband.synthesizers.refine import Refined, refine
     from proband.synthesizers.sequences import SequenceGAN
@@ -61,6 +62,7 @@ _HOME = {
     "Frontier": "validate.frontier",
     "GaussianCopula": "synthesizers.copula",
     "Grid": "schema",
+    "ImageGAN": "synthesizers.images",
     "Images": "records.images",
     "Imputed": "uses.imputation",
     "IndependentColumns": "synthesizers.baselines",

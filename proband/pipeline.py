@@ -36,6 +36,7 @@ def synthesize(
     purpose: str = "",
     n: int | None = None,
     minutes: float | None = None,
+    size: int | None = None,
     epsilon: float | None = None,
     delta: float | None = None,
     ledger: str | Path | None = None,
@@ -51,10 +52,12 @@ def synthesize(
     target       the outcome, in the patients' own table, for the usefulness questions; without it they are not asked
     schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
     synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told,
-                 sequences for linked tables, waves for recordings, marginals where `epsilon` asks for differential privacy
+                 sequences for linked tables, waves for recordings, images for images, marginals where `epsilon` asks for
+                 differential privacy
     policy       internal, controlled, public, education, or the path of a policy file
     n            synthetic rows, of linked tables patients; as in the data unless told, with `epsilon` about as many as were learned from
     minutes      training time, for the synthesizers that have that dial
+    size         of a side, in pixels, that all images are brought to; as they are unless told
     epsilon, delta  differential privacy of every patient; needs a public schema
     ledger       the cohort's ledger; `<data>.ledger` unless told, begun where `epsilon` first asks for one
     name         what the report calls the data; the file's name unless told
@@ -63,6 +66,7 @@ def synthesize(
     the gate says no: then `out` holds the report that says why, and no synthetic patient.
     """
     from proband.privacy.ledger import enter_fit, ledger_of, standing
+    from proband.records.image_folder import read_images
     from proband.records.tables import read
     from proband.release.bundle import release
     from proband.release.policy import Policy
@@ -84,7 +88,10 @@ def synthesize(
     step = on_step or _silent
 
     step(0, 1, "read", {})
-    if schema is None:
+    if best == "images":
+        cohort = read_images(Path(data), schema and schema.reviewed(), size=size)
+        proposals = tuple(p for p in schema.proposals if p.accept) if schema else Schema.guess(cohort.frame).proposals
+    elif schema is None:
         raw = _raw(data)
         proposals, cohort = Schema.guess(raw).proposals, read(data if best == "waves" else raw)
     else:
@@ -199,10 +206,8 @@ def make(
 
 
 def suited(data: Any) -> str | None:
-    """The name of the synthesizer for what the data are: waves for recordings, sequences for linked tables; None for one table.
-
-    InputError for images, which none of ours learns yet.
-    """
+    """The name of the synthesizer for what the data are: waves for recordings, images for images, sequences for linked tables; None for one
+    table."""
     from proband.records.folder import files
     from proband.records.image_folder import has_images
     from proband.records.recordings import has_records
@@ -214,7 +219,7 @@ def suited(data: Any) -> str | None:
     if has_records(data):
         return "waves"
     if has_images(data):
-        raise InputError(f"Folder '{data}' holds images, and no synthesizer of ours learns images yet. Give its table's file alone.")
+        return "images"
     return "sequences" if len(files(Path(data))) > 1 else None
 
 

@@ -33,6 +33,7 @@ _OURS = {
 }
 #: What learns more than one table: found by name, but no candidate where tables are compared.
 _BEYOND = {
+    "images": "proband.synthesizers.images:ImageGAN",
     "sequences": "proband.synthesizers.sequences:SequenceGAN",
     "waves": "proband.synthesizers.waveforms:WaveformGAN",
 }
@@ -99,9 +100,10 @@ def timed(name: str) -> bool:
     return "minutes" in inspect.signature(find(name)).parameters
 
 
-def resumes(synthesizer: Synthesizer) -> bool:
-    """Whether a fit that was killed can go on: whether `fit` takes the folder `unfinished`."""
-    return "unfinished" in inspect.signature(synthesizer.fit).parameters
+def takes(synthesizer: Synthesizer, what: str) -> bool:
+    """Whether `fit` takes more than a cohort: `unfinished`, a folder from which a fit that was killed goes on, or `watch`, a picture
+    that is drawn as it learns."""
+    return what in inspect.signature(synthesizer.fit).parameters
 
 
 def private(name: str) -> bool:

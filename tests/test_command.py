@@ -115,7 +115,7 @@ def test_a_folder_of_recordings_is_fitted_sampled_and_verified(command, tmp_path
     assert command("verify", tmp_path / "made") == 1 and "Not labelled" in capsys.readouterr().out
 
 
-def test_a_folder_of_images_is_looked_at_split_and_learned_by_nobody_yet(command, tmp_path, capsys):
+def test_a_folder_of_images_goes_from_schema_to_made_images(command, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for at in range(260):
         path = tmp_path / "lungs" / ("normal" if at % 2 else "pneumonia") / f"{at}.png"
@@ -131,12 +131,19 @@ def test_a_folder_of_images_is_looked_at_split_and_learned_by_nobody_yet(command
     assert len(train) == 156 and train.media["images"].size == (4, 4) and train.frame.columns == ["image", "class"]
     capsys.readouterr()
     for words, message in (
-        (("fit", lungs), "no synthesizer of ours learns images yet"),
-        (("fit", lungs, "--epsilon", 1), "no synthesizer of ours learns images yet"),
-        (("synthesize", lungs, "--synthesizer", "forest"), "no synthesizer of ours learns images yet"),
+        (("fit", lungs), "--size"),
+        (("fit", lungs, "--size", 4, "--epsilon", 1), "needs a public schema"),
+        (("synthesize", lungs, "--size", 4, "--synthesizer", "forest"), "one table, and the cohort has images beside it"),
         (("fit", parts / "train", "--synthesizer", "bootstrap"), "one table, and the cohort has images beside it"),
         (("split", schema, "--size", 4), "holds no image"),
         (("validate", *judged), "no judge of images"),
     ):
         out = tmp_path / "out"
         assert command(*words, "--out", out) == 2 and message in capsys.readouterr().err and not out.exists(), words
+    fit = "fit", parts / "train", "--schema", parts / "schema.toml", "--minutes", 0.01
+    assert command(*fit, "--out", tmp_path / "model") == 0
+    assert (tmp_path / "model.png").exists() and not (tmp_path / "model.unfinished").exists()
+    assert command("sample", tmp_path / "model", "-n", 5, "--where", "class = 'normal'", "--out", tmp_path / "made") == 0
+    made = proband.read(tmp_path / "made", train.schema)
+    assert made.mark.synthesizer == "images" and made.media["images"].size == (4, 4) and set(made.frame["class"]) == {"normal"}
+    assert command("verify", tmp_path / "made") == 0, capsys.readouterr().out

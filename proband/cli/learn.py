@@ -19,6 +19,7 @@ from proband.cli.shared import (
     Name,
     SchemaFile,
     Seed,
+    Size,
     must_be_new,
     progress,
     read_cohort,
@@ -32,6 +33,7 @@ def fit(
     schema: SchemaFile = None,
     synthesizer: Name = None,
     minutes: Minutes = None,
+    size: Size = None,
     epsilon: Epsilon = None,
     delta: Delta = None,
     ledger: LedgerFile = None,
@@ -42,7 +44,7 @@ def fit(
     from proband.cost import measure
     from proband.pipeline import make, suited
     from proband.privacy.ledger import enter_fit, ledger_of
-    from proband.synthesizer import resumes
+    from proband.synthesizer import takes
 
     must_be_new(out)
     if not out.absolute().parent.is_dir():  # asked before the ledger is charged
@@ -51,14 +53,17 @@ def fit(
     model = make(synthesizer or (best if epsilon is None else None), minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
-        cohort = read_cohort(data, schema)
+        cohort = read_cohort(data, schema, size)
         kept = ledger_of(data, ledger)
         entered = enter_fit(kept, model, cohort.schema)
-        resumed = {"unfinished": Path(f"{out}.unfinished")} if resumes(model) else {}
-        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step, **resumed))
+        unfinished, more = Path(f"{out}.unfinished"), {}
+        if takes(model, "unfinished"):
+            more["unfinished"] = unfinished
+        if takes(model, "watch"):
+            more["watch"] = Path(f"{out}.png")
+        _, cost = measure(lambda: model.fit(cohort, seed=seed, on_step=on_step, **more))
         model.save(out)
-        for folder in resumed.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     facts = {"model": str(out), "patients": len(cohort), "synthesizer": model.name, "cost": cost.as_dict()}
     facts |= {"ledger": str(kept)} if entered else {}
     said = f"\nEntered in the ledger. What is spent: proband ledger {kept}" if entered else ""

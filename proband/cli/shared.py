@@ -34,13 +34,14 @@ Name = Annotated[
     typer.Option(
         "--synthesizer",
         help="gan, forest, auto, marginals, duel, copula, diffusion, smote, independent, bootstrap, or a third party's name; "
-        "gan unless told, sequences for linked tables, marginals with --epsilon.",
+        "gan unless told, sequences for linked tables, images for images, marginals with --epsilon.",
     ),
 ]
 Epsilon = Annotated[float | None, typer.Option(help="Differential privacy of every patient: 1 is strong, 10 hardly a promise.")]
 Delta = Annotated[float | None, typer.Option(help="The chance that the promise fails; 1e-5 unless told.")]
 LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="The cohort's ledger; DATA.ledger unless told.")]
 Minutes = Annotated[float | None, typer.Option(help="Training time, for synthesizers that have that dial.", min=0.01)]
+Size = Annotated[int | None, typer.Option(help="Bring all images to squares of so many pixels a side.", min=1)]
 PolicyName = Annotated[str, typer.Option("--policy", help="internal, controlled, public, education, or a policy file.")]
 Target = Annotated[str | None, typer.Option(help="The outcome column (of the patients' table), for the question: is it useful?")]
 Key = Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with; made on first use unless given.")]

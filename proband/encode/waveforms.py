@@ -121,8 +121,9 @@ class Scale(NamedTuple):
         return np.clip(values * self.spread[:, None] + self.centre[:, None], self.low[:, None], self.high[:, None])
 
 
-def kinds_of(values: np.ndarray, given: np.ndarray, groups: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(records,) the kind of each record, and (1 + groups, kinds) how often a group has each: a large group is cut by shape (k-means).
+def kinds_of(values: np.ndarray, given: np.ndarray, groups: int, *, seed: int, size: int = KIND) -> tuple[np.ndarray, np.ndarray]:
+    """(records,) the kind of each record, and (1 + groups, kinds) how often a group has each: a large group is cut by shape (k-means) into
+    kinds of about `size`.
 
     Kind 0 is everybody whose group has no spread of its own. One Gaussian for each class lets classes run into one another.
     """
@@ -132,7 +133,7 @@ def kinds_of(values: np.ndarray, given: np.ndarray, groups: int, *, seed: int) -
     flat = values.reshape(len(values), -1).astype(float)
     for group in range(1, groups + 1):
         rows = np.flatnonzero(given[:, 0] == group)
-        parts, found = max(1, len(rows) // KIND), np.zeros(len(rows), int)
+        parts, found = max(1, len(rows) // size), np.zeros(len(rows), int)
         if parts > 1:
             centred = flat[rows] - flat[rows].mean(axis=0)
             _, _, vectors = np.linalg.svd(centred, full_matrices=False)
@@ -175,7 +176,7 @@ def gaussian_of(values: np.ndarray, given: np.ndarray, kinds: int) -> dict[str, 
             loud, tails[at] = _loudness(rest[:, part], kind, kinds)
             rest[:, part] /= loud[:, None]
     factors = []
-    for covariance in _covariances(rest, kind, kinds):
+    for covariance in covariances(rest, kind, kinds):
         ridge = 1e-8 * np.trace(covariance) / len(covariance) + 1e-12
         factors.append(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))))
     means, spreads = values.astype(float).mean(axis=2), values.astype(float).std(axis=2)
@@ -193,13 +194,13 @@ def gaussian_of(values: np.ndarray, given: np.ndarray, kinds: int) -> dict[str, 
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def _covariances(rest: np.ndarray, kind: np.ndarray, kinds: int) -> np.ndarray:
-    """(kinds, scores, scores): everybody's for kind 0, then each kind's own, drawn to everybody's."""
+def covariances(rest: np.ndarray, kind: np.ndarray, kinds: int, *, shrunk: float = SHRUNK) -> np.ndarray:
+    """(kinds, scores, scores): everybody's for kind 0, then each kind's own, drawn to everybody's, which counts as `shrunk` records."""
     pooled = rest.T @ rest / len(rest)
     found = [pooled]
     for at in range(1, kinds):
         own = rest[kind == at]
-        weight = len(own) / (len(own) + SHRUNK)
+        weight = len(own) / (len(own) + shrunk)
         found.append(weight * (own.T @ own / max(1, len(own))) + (1 - weight) * pooled)
     return np.stack(found)
 
@@ -210,7 +211,7 @@ def _loudness(rest: np.ndarray, kind: np.ndarray, kinds: int) -> tuple[np.ndarra
     """
     loud = np.ones(len(rest))
     for _ in range(4):
-        variances = np.einsum("gss->gs", _covariances(rest / loud[:, None], kind, kinds))[kind]
+        variances = np.einsum("gss->gs", covariances(rest / loud[:, None], kind, kinds))[kind]
         sizes = np.log(np.sqrt(np.mean(rest**2 / (variances + 1e-12), axis=1)) + 1e-6)
         loud = np.exp(sizes - sizes.mean())
     return loud, float(np.sqrt(max(0.0, sizes.var() - 0.5 / rest.shape[1])))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from proband import seeds
-from proband.game.play import THREADS, average, deterministic
+from proband.game.play import THREADS, Progress, average, deterministic
 from proband.game.sequences import Historian, Histories, losses
 from proband.stats.cores import on_cores
 
@@ -44,18 +44,6 @@ class Charts(NamedTuple):
         length = self.length[rows]
         at = self.starts[rows][:, None] + torch.minimum(torch.arange(int(length.max()))[None], length[:, None] - 1)
         return Histories(self.given[rows].long(), self.plan[rows], self.tokens[at].long(), self.clock[at], length)
-
-
-class Progress(NamedTuple):
-    """Where learning stands after `step` batches: all that it takes to go on as if nothing had come between.
-
-    looks    (batch, loss of the histories held out) at every look
-    tensors  of the network, its average, the best average and the optimizer, under net, averaged, best, first and second
-    """
-
-    step: int
-    looks: list[tuple[int, float]]
-    tensors: dict[str, Tensor]
 
 
 def learn(

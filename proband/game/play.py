@@ -33,7 +33,7 @@ class Game:
 
     generator: nn.Module  # generator(noise, given) -> fakes, of the shape of the real examples
     discriminator: nn.Module  # discriminator(examples, given) -> (examples,) scores, higher is more real
-    noise: Callable[[int, torch.Generator], Tensor]  # noise(count, rng) -> the generator's input
+    noise: Callable[[int, torch.Generator], Any]  # noise(count, rng) -> the generator's input
     history: list[tuple[int, float]] = field(default_factory=list)
 
     def forge(self, count: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
@@ -43,6 +43,18 @@ class Game:
     def judge(self, examples: Tensor, given: Tensor | None = None) -> Tensor:
         """How real each example looks, (examples,)."""
         return self.discriminator(examples, given)
+
+
+class Progress(NamedTuple):
+    """Where learning stands after `step` steps: all that it takes to go on as if nothing had come between.
+
+    looks    (step, figure of the examples held out) at every look
+    tensors  of the networks, their averages and the optimizers, by name
+    """
+
+    step: int
+    looks: list[tuple[int, float]]
+    tensors: dict[str, Tensor]
 
 
 #: A player's move: (game, what it may see, rng) -> losses, one per example.
@@ -59,21 +71,29 @@ def play(
     forge_turn: ForgeTurn,
     rng: torch.Generator,
     rates: tuple[float, float] = (1e-3, 1e-3),
+    warm: int = 1,
     ema: float = 0.995,
     held_out: Pairs | None = None,
     look_every: int = 50,
     private: int | None = None,
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
+    before: Progress | None = None,
+    keep: Callable[[Progress, nn.Module], None] | None = None,
+    threads: int = THREADS,
 ) -> nn.Module:
     """Play `steps` rounds and return the generator whose weights are averaged over the rounds.
 
     rates       Adam step sizes of the (discriminator, generator); each falls to a tenth along a cosine
+    warm        rounds over which both rise to that
     ema         share of the averaged weights that survives a round (fewer in the first rounds)
     held_out    pairs that no turn sees: every `look_every` rounds the discriminator's success on them, against the averaged
                 generator, is added to `game.history`
     private     how many fakes to make, and all that the generator's move is told: one that reads real examples, or how many were in
                 a chance sample, would leak them
     on_step     called after every round with (round, rounds, "game", figures); what it raises ends the game
+    keep        called at every look with the progress and the averaged generator; the progress, given as `before` to a game that began
+                alike, goes on from there to the same generator, where `batches` draw from `rng` alone
+    threads     of each operation: their number is part of the result
 
     A non-finite loss or gradient sends both players back to the last look with half the step size; ProbandError after the
     sixth time. Adam(0, .99) and the falling step size follow Huang et al., NeurIPS 2024.
@@ -82,10 +102,15 @@ def play(
     judge_steps = torch.optim.Adam(game.discriminator.parameters(), lr=rates[0], betas=(0.0, 0.99))
     forge_steps = torch.optim.Adam(game.generator.parameters(), lr=rates[1], betas=(0.0, 0.99))
     stateful = (game.generator, game.discriminator, averaged, judge_steps, forge_steps)
-    last_good, rollbacks = _snapshot(stateful), 0
-    with deterministic():
-        for step, pairs in zip(range(1, steps + 1), batches, strict=False):
-            pace = 0.5**rollbacks * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+    begun, rollbacks = 0, 0
+    if before is not None:
+        begun, rollbacks = before.step, int(before.tensors["rollbacks"])
+        game.history[:] = before.looks
+        _gone_on(stateful, before.tensors, rng)
+    last_good = _snapshot(stateful)
+    with deterministic(threads):
+        for step, pairs in zip(range(begun + 1, steps + 1), batches, strict=False):
+            pace = min(1.0, step / warm) * 0.5**rollbacks * (0.55 + 0.45 * math.cos(math.pi * step / steps))
             judge_loss = _descend(judge_turn(game, pairs, rng), judge_steps, rates[0] * pace)
             forge_loss = _descend(forge_turn(game, pairs if private is None else private, rng), forge_steps, rates[1] * pace)
             if not math.isfinite(judge_loss + forge_loss):
@@ -102,6 +127,8 @@ def play(
                 last_good = _snapshot(stateful)
                 if held_out is not None:
                     game.history.append((step, success(game, held_out, rng, generator=averaged)))
+                if keep is not None:
+                    keep(Progress(step, list(game.history), _kept(stateful, rng) | {"rollbacks": torch.tensor(rollbacks)}), averaged)
             if on_step is not None:
                 figures = {"discriminator loss": judge_loss, "generator loss": forge_loss}
                 on_step(step, steps, "game", figures | ({"success": game.history[-1][1]} if game.history else {}))
@@ -133,12 +160,12 @@ def shuffled(real: Tensor, size: int, rng: torch.Generator) -> Iterator[Pairs]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Only algorithms that give the same bits every time, on a fixed number of threads; the caller's settings come back afterwards."""
+def deterministic(number: int = THREADS) -> Iterator[None]:
+    """Only algorithms that give the same bits every time, on a fixed `number` of threads; the caller's settings come back afterwards."""
     before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
@@ -167,3 +194,30 @@ def _snapshot(stateful: Iterable[Any]) -> list[Any]:
 def _restore(stateful: Iterable[Any], states: Iterable[Any]) -> None:
     for part, state in zip(stateful, states, strict=True):
         part.load_state_dict(copy.deepcopy(state))
+
+
+def _kept(stateful: tuple[Any, ...], rng: torch.Generator) -> dict[str, Tensor]:
+    """Networks, moments of the optimizers and the generator of chance, as tensors by name."""
+    found = {"rng": rng.get_state()}
+    for at, part in enumerate(stateful):
+        state = part.state_dict()
+        if isinstance(part, torch.optim.Optimizer):
+            found |= {f"{at}.{number}.{key}": x for number, moments in state["state"].items() for key, x in moments.items()}
+        else:
+            found |= {f"{at}.{key}": x for key, x in state.items()}
+    return found
+
+
+def _gone_on(stateful: tuple[Any, ...], tensors: Mapping[str, Tensor], rng: torch.Generator) -> None:
+    """Everything as it was kept. RuntimeError or KeyError when it does not fit."""
+    for at, part in enumerate(stateful):
+        own = {key.split(".", 1)[1]: x.clone() for key, x in tensors.items() if key.startswith(f"{at}.")}
+        if isinstance(part, torch.optim.Optimizer):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, x in own.items():
+                number, name = key.split(".")
+                moments.setdefault(int(number), {})[name] = x
+            part.load_state_dict(part.state_dict() | {"state": moments})
+        else:
+            part.load_state_dict(own)
+    rng.set_state(tensors["rng"].clone())

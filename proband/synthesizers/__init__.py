@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.diffusion import TableDiffusion
     from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
+    from proband.synthesizers.images import ImageGAN
     from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
@@ -20,6 +21,7 @@ _HOME = {
     "Bootstrap": "baselines",
     "DuelGAN": "duel",
     "GaussianCopula": "copula",
+    "ImageGAN": "images",
     "IndependentColumns": "baselines",
     "SequentialForest": "forest",
     "Smote": "smote",
@@ -32,6 +34,7 @@ __all__ = [
     "Bootstrap",
     "DuelGAN",
     "GaussianCopula",
+    "ImageGAN",
     "IndependentColumns",
     "SequenceGAN",
     "SequentialForest",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from proband.errors import InputError
-from proband.game.learning import Progress
+from proband.game.play import Progress
 from proband.synthesizer import read_model, write_model
 
 NAME = "unfinished"
