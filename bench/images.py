@@ -25,7 +25,20 @@ from proband.stats.intervals import clopper_pearson
 from proband.stats.lite import features
 from proband.stats.small_net import each_told
 
-COLUMNS = ["KID-cal", "precision", "recall", "density", "coverage", "nearer", "interval", "TSTR", "accuracy", "obeyed", "seconds", "processor"]
+COLUMNS = [
+    "KID-cal",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "nearer",
+    "interval",
+    "TSTR",
+    "accuracy",
+    "obeyed",
+    "seconds",
+    "processor",
+]
 MANY = 800  # images a side that are compared
 MADE = 3000
 NETS = 3  # that learn from each set: their probabilities are averaged
@@ -87,7 +100,12 @@ def _pneumonia(folder: Path) -> tuple[pl.DataFrame, np.ndarray, str, set[str]]:
     images = np.concatenate([held["train_images"], held["val_images"]])
     label = np.concatenate([held["train_labels"], held["val_labels"]]).ravel()
     name = [f"i{at}" for at in range(len(images))]
-    return pl.DataFrame({"image": name, "patient": name, "finding": np.array(["normal", "pneumonia"])[label]}), images, "finding", {"finding"}
+    return (
+        pl.DataFrame({"image": name, "patient": name, "finding": np.array(["normal", "pneumonia"])[label]}),
+        images,
+        "finding",
+        {"finding"},
+    )
 
 
 _SETS = {"kermany_cxr": _kermany, "busi_ultrasound": _busi, "cxr_nih_covid": _nih, "pneumoniamnist": _pneumonia}
@@ -199,7 +217,11 @@ def main() -> None:
 
 def show(name: str, figures: dict[str, float | str]) -> None:
     cells = ("" if column not in figures else figures[column] for column in COLUMNS)
-    print(f"{name:<28}" + "".join(f"{cell if isinstance(cell, str) else format(cell, '.3f' if abs(cell) < 10 else '.0f'):>11}" for cell in cells), flush=True)
+    print(
+        f"{name:<28}"
+        + "".join(f"{cell if isinstance(cell, str) else format(cell, '.3f' if abs(cell) < 10 else '.0f'):>11}" for cell in cells),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

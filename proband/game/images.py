@@ -31,9 +31,9 @@ from proband.stats.lite import lite
 
 STYLE = 32  # numbers that an image as a whole brings, beside its sketch
 HISS = 2  # channels of fresh noise in the plane
-WIDTH, WIDEST = 48, 96  # channels at half of 64 pixels; halved for each doubling beyond, doubled on the way down
+WIDTH, WIDEST = 32, 96  # channels at half of 64 pixels; halved for each doubling beyond, doubled on the way down
 SEEN = 64  # pixels of a side that the frozen network sees at least: smaller images leave its last maps without a place
-MIXED = (32, 48, 64, 64)  # channels that each of its maps is mixed to, the finest first: it has few, and costs most
+MIXED = (24, 32, 48, 64, 64)  # channels that each map is mixed to, the finest first: it has few, and costs most
 SIGMA = 0.05  # of the noise by which steepness is told, in standard deviations of the features
 GAMMA = (0.1, 0.02)  # weight of steepness at the beginning and the end of the game
 ANCHOR = 5.0  # weight of the hold to the sketch: without it one sketch of a class ends as any image of it, at last as the same
@@ -130,18 +130,19 @@ def convolution(inputs: int, outputs: int, rng: torch.Generator, *, gain: float 
 
 
 class Stage(nn.Module):
-    """Two convolutions, moved and scaled by the style, beside what came in; it starts as that."""
+    """Two convolutions, moved and scaled by the style, roughened by noise, beside what came in; it starts as that."""
 
     def __init__(self, inputs: int, outputs: int, style: int, rng: torch.Generator) -> None:
         super().__init__()
         self.first = convolution(inputs, outputs, rng, gain=2**0.5)
         self.second = convolution(outputs, outputs, rng, gain=0.0)
         self.style = linear(style, 2 * outputs, rng, gain=0.0)
+        self.hiss = convolution(HISS, outputs, rng, gain=0.0, size=1, bias=False)
         self.skip = convolution(inputs, outputs, rng, size=1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, hiss: Tensor) -> Tensor:
         scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
-        found = self.first(leaky_relu(x, SLOPE)) * (1 + scale) + shift
+        found = self.first(leaky_relu(x, SLOPE)) * (1 + scale) + shift + self.hiss(hiss)
         return self.skip(x) + self.second(leaky_relu(found, SLOPE))
 
 
@@ -184,14 +185,16 @@ class Generator(nn.Module):
         """Sketches (images, channels, height, width) as images."""
         style, bands = torch.cat([noise.style, given[:, 1:]], dim=1), haar(sketches)
         x = self.into(torch.cat([bands, noise.hiss], dim=1).contiguous(memory_format=torch.channels_last))
-        kept = []
+        kept, hiss = [], [noise.hiss]
         for at, stage in enumerate(self.down):
-            x = stage(avg_pool2d(x, 2) if at else x, style)
+            if at:
+                x, hiss = avg_pool2d(x, 2), [*hiss, 2 * avg_pool2d(hiss[-1], 2)]  # the mean of four, as loud as each
+            x = stage(x, style, hiss[at])
             kept.append(x)
-        x = self.middle(kept.pop(), style)
+        x = self.middle(kept.pop(), style, hiss.pop())
         for stage in self.up:
-            x = stage(torch.cat([interpolate(x, scale_factor=2), kept.pop()], dim=1), style)
-        found = self.out(leaky_relu(self.last(x, style), SLOPE))
+            x = stage(torch.cat([interpolate(x, scale_factor=2), kept.pop()], dim=1), style, hiss.pop())
+        found = self.out(leaky_relu(self.last(x, style, noise.hiss), SLOPE))
         channels = self.sketch.canvas[0]
         fine = found[:, channels:]
         # A constant in a band of differences is a checkerboard.
@@ -214,22 +217,24 @@ Eyes = Callable[[Tensor], list[Tensor]]
 
 
 def through_lite(images: Tensor) -> list[Tensor]:
-    """Four maps of EfficientNet-lite0 (Sauer et al., NeurIPS 2021); each channel is looked at by itself, unless there are three."""
+    """Haar bands, and four maps of EfficientNet-lite0 (Sauer et al., NeurIPS 2021), which does not see a comb of one pixel.
+
+    Each channel is looked at by itself, unless there are three."""
     apart = 1 if images.shape[1] in (1, 3) else images.shape[1]
     seen = images.unflatten(1, (apart, -1)).flatten(0, 1)
     if min(seen.shape[2:]) < SEEN:
         larger = SEEN / min(seen.shape[2:])
         seen = interpolate(seen, scale_factor=larger, mode="bilinear", align_corners=False)
     maps, _ = lite(0)(seen, whole=False)
-    return [held.unflatten(0, (-1, apart)).flatten(1, 2) for held in maps]
+    return [haar(images), *(held.unflatten(0, (-1, apart)).flatten(1, 2) for held in maps)]
 
 
 def through_haar(images: Tensor) -> list[Tensor]:
     """Haar bands of an image and of its averages: what there is to see without the network's wheel."""
     maps = []
-    for _ in range(4):
+    for _ in MIXED:
         maps.append(haar(images))
-        images = avg_pool2d(images, 2)
+        images = avg_pool2d(images, 2) if not any(side % 4 for side in images.shape[2:]) else images
     return maps
 
 
@@ -350,7 +355,7 @@ def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, anchor: float 
     finished = generator.finish(sketches, generator.noise(half, rng), given)
     maps = game.seen(shaken(finished, turn.shake[:half]))
     missed = (finished - real).abs().mean() + sum(
-        (a - b[:half]).abs().mean() for a, b in zip(maps[:2], turn.real_seen[:2], strict=True)
+        (a - b[:half]).abs().mean() for a, b in zip(maps[:3], turn.real_seen[:3], strict=True)
     ) / 5
     return losses + finish * missed
 
