@@ -41,7 +41,7 @@ def validate(
     Each table is a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet). A synthetic table with
     absent or unknown columns, or values that the schema does not allow, is judged, not refused. Patients with linked tables are judged as
     one row of figures a patient, and their histories by what only time has (docs/histories.md); patients with signals likewise
-    (docs/waveforms.md). Raises InputError when a real part is wrong, holdout and train share a patient, the target is unknown or the
+    (docs/waveforms.md), and patients with images (docs/images.md). Raises InputError when a real part is wrong, holdout and train share a patient, the target is unknown or the
     real patients have only one class of it.
     The same arguments and seed give the same report.
 
@@ -53,6 +53,7 @@ def validate(
     from proband.validate.evidence import gather
     from proband.validate.fidelity import fidelity
     from proband.validate.histories import flattened
+    from proband.validate.images import has_images, images
     from proband.validate.limits import LIMITS
     from proband.validate.over_time import over_time
     from proband.validate.privacy import privacy
@@ -74,6 +75,8 @@ def validate(
         findings += over_time(evidence, seed=seed, on_step=step)
     if signals_of(evidence.train) is not None:
         findings += waveforms(evidence, seed=seed, on_step=step)
+    if has_images(evidence):
+        findings += images(evidence, seed=seed, on_step=step)
     standard = LIMITS if limits is None else limits
     asked = [f for f in findings if target is not None or f.question != "useful"]  # what was not asked is not judged
     judged = {f.name: f.judged(standard.get(f.name)) for f in asked}
