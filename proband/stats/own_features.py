@@ -75,12 +75,11 @@ class _Net:
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
         widths = (channels, *WIDTHS)
-        shapes = [(out, into, 3, 3) for into, out in zip(widths, WIDTHS, strict=False)]
+        shapes: list[tuple[int, ...]] = [(out, into, 3, 3) for into, out in zip(widths, WIDTHS, strict=False)]
         shapes += [(WIDTHS[-1], _PROJECTED), (_PROJECTED, _PROJECTED)]
         fan = [float(np.prod(shape[1:])) if len(shape) == 4 else float(shape[0]) for shape in shapes]
         self.weights = [
-            (torch.randn(shape, generator=generator) * (2 / into) ** 0.5).requires_grad_()
-            for shape, into in zip(shapes, fan, strict=True)
+            (torch.randn(shape, generator=generator) * (2 / into) ** 0.5).requires_grad_() for shape, into in zip(shapes, fan, strict=True)
         ]
 
     def layers(self, images: Tensor) -> list[Tensor]:

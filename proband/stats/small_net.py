@@ -17,7 +17,7 @@ from proband.errors import InputError
 from proband.stats.cores import on_cores
 
 WIDTHS = (24, 48, 96)  # channels after each of three convolutions with stride 2
-STEPS, BATCH, RATE, DECAY, DROPPED = 400, 48, 3e-3, 1e-2, 0.3
+STEPS, BATCH, RATE, DECAY, DROPPED = 300, 48, 3e-3, 1e-2, 0.3
 _GROUPS = 8  # of the normalisation: unlike a batch's it is the same for one image as for many, and for 20 patients as for 2,000
 _SHIFT = 0.08  # of the side: images are moved by as much while it learns. Never mirrored: left and right are content
 _CONTRAST = 0.1

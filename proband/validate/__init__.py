@@ -41,8 +41,8 @@ def validate(
     Each table is a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet). A synthetic table with
     absent or unknown columns, or values that the schema does not allow, is judged, not refused. Patients with linked tables are judged as
     one row of figures a patient, and their histories by what only time has (docs/histories.md); patients with signals likewise
-    (docs/waveforms.md), and patients with images (docs/images.md). Raises InputError when a real part is wrong, holdout and train share a patient, the target is unknown or the
-    real patients have only one class of it.
+    (docs/waveforms.md), and patients with images (docs/images.md). Raises InputError when a real part is wrong, holdout and train share a
+    patient, the target is unknown or the real patients have only one class of it.
     The same arguments and seed give the same report.
 
     >>> report = validate(train, holdout, synthetic, target="death")  # doctest: +SKIP

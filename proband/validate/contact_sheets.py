@@ -27,7 +27,9 @@ def of_groups(held: Gallery, groups: Sequence[str], generator: np.random.Generat
     """For each group a sheet of synthetic images, and `inside` one of unseen real ones; all drawn at random."""
     made = []
     for name in groups[:_CLASSES]:
-        chosen = {side: generator.permutation(np.flatnonzero(held.groups[name][side]))[: _ACROSS * _DOWN] for side in ("unseen", "synthetic")}
+        chosen = {
+            side: generator.permutation(np.flatnonzero(held.groups[name][side]))[: _ACROSS * _DOWN] for side in ("unseen", "synthetic")
+        }
         sheets = {side: _sheet(held.values[side][rows]) for side, rows in chosen.items()}
         made.append(
             {"name": name, "synthetic": png(sheets["synthetic"], synthetic=True), INSIDE: {"real": png(sheets["unseen"], synthetic=False)}}

@@ -16,8 +16,10 @@ from proband.stats.resampling import Patients
 from proband.validate.findings import Evidence
 from proband.validate.recordings import PARTS, groups_of, images_of, owners_of
 
-#: Images that are read of a side, whole patients at random: the public network takes a twentieth of a second for each on an ordinary core.
-IMAGES = 500
+#: Images that the public network reads of each side, whole patients at random: it takes a twentieth of a second for one on an ordinary core.
+#: What asks for patients, and for what images teach, reads the many.
+IMAGES = {"train": 500, "unseen": 500, "synthetic": 800}
+MANY = {"train": 4_000, "unseen": 2_000, "synthetic": 2_000}
 
 #: Pixels of a side that the public network sees, and the most that the small networks see: more are averaged.
 SIDE, SMALL_SIDE = 128, 64
@@ -50,21 +52,24 @@ class Gallery:
     of: Mapping[str, int]
 
     @staticmethod
-    def of_evidence(evidence: Evidence, *, seed: int, most: int | None = None) -> Gallery:
-        """InputError where a part has no images, or others than the training patients: other channels, size, unit or range."""
+    def of_evidence(evidence: Evidence, *, seed: int, most: Mapping[str, int] = IMAGES, side: int = _MOST_SIDE) -> Gallery:
+        """So many images of each side at random, of at most `side` pixels.
+
+        InputError where a part has no images, or others than the training patients: other channels, size, unit or range.
+        """
         cohorts = {name: getattr(evidence, name) for name in PARTS}
         train = images_of(evidence.train)
         held = {name: _alike(name, images_of(cohort), train) for name, cohort in cohorts.items()}
         values, patients, frames, count = {}, {}, {}, {}
-        for side, parts in SIDES.items():
+        for name, parts in SIDES.items():
             codes = [owners_of(cohorts[part]) for part in parts]
             starts = np.cumsum([0, *(int(one.max(initial=-1)) + 1 for one in codes)])
             whose = Patients(np.concatenate([one + start for one, start in zip(codes, starts, strict=False)]))
-            rows = _some(whose, most or IMAGES, seeds.generator(seed, "images", side))
+            rows = _some(whose, most[name], seeds.generator(seed, "images", name))
             whole = np.concatenate([held[part].values for part in parts]) if len(parts) > 1 else held[parts[0]].values
-            values[side] = _small(replace(held["train"], values=whole[rows], native=None).scaled(), _MOST_SIDE)
-            patients[side], count[side] = Patients(whose.code[rows]), len(whole)
-            frames[side] = pl.concat([cohorts[part].frame for part in parts])[rows]
+            values[name] = _scaled(held["train"], whole[rows], side)
+            patients[name], count[name] = Patients(whose.code[rows]), len(whole)
+            frames[name] = pl.concat([cohorts[part].frame for part in parts])[rows]
         both = frames | {"real": pl.concat([frames["train"], frames["unseen"]])}
         owners = patients | {"real": _together(patients["train"], patients["unseen"])}
         return Gallery(held["train"], values, patients, frames, groups_of(evidence.train.schema.table.columns, both, owners), count)
@@ -81,21 +86,22 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Seen:
-    """Features (images, numbers) of each side, and of the unseen images blurred by four, under one network."""
+    """Features (images, numbers) of each side, and of the unseen images blurred by four where it was asked for, under one network."""
 
     network: str
     features: Mapping[str, np.ndarray]
 
 
-def seen(held: Gallery, *, seed: int) -> list[Seen]:
-    """What a public network sees in the images, and what a small one does that learned from the unseen images alone."""
+def seen(held: Gallery, many: Gallery, *, seed: int) -> tuple[Seen, Seen, Seen]:
+    """What a public network sees in the images, what a small one does that learned from the unseen images alone, and that one in `many`."""
     from proband.stats.own_features import own_encoder, public_features  # they load torch
 
-    whole = held.values | {"blurred": stats.blurred(held.values["unseen"])}
+    whole = {**held.values, "blurred": stats.blurred(held.values["unseen"])}
     public = {side: public_features(_of_three(_small(values, SIDE)), side=SIDE) for side, values in whole.items()}
     small = {side: _small(values, _OWN_SIDE) for side, values in whole.items()}
     encoder = own_encoder(small["unseen"], seed=seeds.integer(seed, "own features"))
-    return [Seen(PUBLIC, public), Seen(OWN, {side: encoder(values) for side, values in small.items()})]
+    own = {side: encoder(values) for side, values in small.items()}
+    return Seen(PUBLIC, public), Seen(OWN, own), Seen(OWN, {side: encoder(values) for side, values in many.small(_OWN_SIDE).items()})
 
 
 def _of_three(images: np.ndarray) -> np.ndarray:
@@ -112,6 +118,12 @@ def _small(values: np.ndarray, most: int) -> np.ndarray:
     return resized(values, max(8, round(height * share)), max(8, round(width * share)))
 
 
+def _scaled(like: Images, values: np.ndarray, side: int) -> np.ndarray:
+    """(images, channels, height, width) float32 in [-1, 1], some at a time: thousands of large images are never all held as decimals."""
+    parts = np.array_split(values, max(1, -(-len(values) // 256)))
+    return np.concatenate([_small(replace(like, values=part, native=None).scaled(), side) for part in parts])
+
+
 def _together(one: Patients, other: Patients) -> Patients:
     return Patients(np.concatenate([one.code, other.code + one.count]))
 
@@ -123,7 +135,9 @@ def _some(patients: Patients, most: int, generator: np.random.Generator) -> np.n
 
 def _alike(name: str, found: Images | None, train: Images | None) -> Images:
     if found is None or train is None:
-        raise InputError(f"Some patients have images, and those of {name if train else 'train'} have none. Give a folder with their images.")
+        raise InputError(
+            f"Some patients have images, and those of {name if train else 'train'} have none. Give a folder with their images."
+        )
     for what, mine, theirs in (
         ("channels", found.channels, train.channels),
         ("size in pixels", found.size, train.size),

@@ -69,28 +69,32 @@ def _trained(
     n = min(len(truth["train"]), len(truth["synthetic"]))
     jobs: list[tuple[np.ndarray, np.ndarray, int]] = []
     kinds: list[str] = []
-    for _ in range(_SEEDS):
+
+    def ask(kind: str, images: np.ndarray, classes: np.ndarray) -> None:
+        jobs.append((images, classes, int(generator.integers(2**62))))
+        kinds.append(kind)
+
+    for at in range(_SEEDS):
         some = {side: generator.permutation(len(truth[side]))[:n] for side in ("train", "synthetic")}
         real, made = ((values[side][one], truth[side][one]) for side, one in some.items())
-        # Two halves of the training patients against each other: what other patients alone would change, if anything too much of it.
-        first = np.isin(owner, generator.permutation(np.unique(owner))[: len(np.unique(owner)) // 2])
-        sets = {
-            "real": real,
-            "synthetic": made,
-            "both": tuple(np.concatenate(pair) for pair in zip(real, made, strict=True)),
-            "half": (values["train"][first], truth["train"][first]),
-            "other half": (values["train"][~first], truth["train"][~first]),
-            "floor": (made[0], generator.permutation(made[1])),
-        }
-        for kind, (images, classes) in sets.items():
-            jobs.append((images, classes, int(generator.integers(2**62))))
-            kinds.append(kind)
+        ask("real", *real)
+        ask("synthetic", *made)
+        ask("both", *(np.concatenate(pair) for pair in zip(real, made, strict=True)))
+        if at == 0:
+            ask("floor", made[0], generator.permutation(made[1]))
+    # Two halves of the training patients against each other: what other patients alone would change, if anything too much of it.
+    first = np.isin(owner, generator.permutation(np.unique(owner))[: len(np.unique(owner)) // 2])
+    ask("half", values["train"][first], truth["train"][first])
+    ask("other half", values["train"][~first], truth["train"][~first])
     told = each_told(jobs, size, values["unseen"])
     return {kind: told[[at for at, one in enumerate(kinds) if one == kind]] for kind in dict.fromkeys(kinds)}
 
 
 def pair_aucs(told: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(seeds, pairs) the AUC of each pair of classes by their odds (Hand and Till, Machine Learning 2001); told (seeds, images, classes)."""
+    """(seeds, pairs) the AUC of each pair of classes by their odds (Hand and Till, Machine Learning 2001).
+
+    told   (seeds, images, classes) probabilities
+    """
     found = []
     for one in told:
         each = []
@@ -142,7 +146,7 @@ def _findings(
             lost.mean(axis=1),
             np.abs(other.mean(axis=1)),
             float((mean["real"] - mean["floor"])[0]),
-            f"A small network tells '{target}' of unseen patients with a mean AUC of {mean['real'][0]:.3f} when it learned from real images, "
+            f"A small network tells '{target}' of unseen patients: mean AUC {mean['real'][0]:.3f} when it learned from real images, "
             f"{mean['synthetic'][0]:.3f} from as many synthetic ones, {mean['both'][0]:.3f} from both (means of {_SEEDS}).",
             {"readers": rows},
         )
@@ -176,5 +180,3 @@ def _finding(name: str, found: np.ndarray, reference: np.ndarray, floor: float, 
         floor=floor,
         detail=detail,
     )
-
-

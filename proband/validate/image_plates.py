@@ -38,7 +38,9 @@ def neighbours(detail: Mapping[str, Any]) -> list[Plate]:
             pictures.append(_image(inside[side]["png"], words, "real"))
     caption = "The synthetic images nearest to training images"
     caption += "; below them the nearest training image of each, then the nearest unseen one." if inside else "."
-    return [Plate("Is somebody copied?", f"{caption} A copy would look like the row below it, and like no row else.", Markup("").join(pictures))]
+    return [
+        Plate("Is somebody copied?", f"{caption} A copy would look like the row below it, and like no row else.", Markup("").join(pictures))
+    ]
 
 
 def _image(text: Any, label: str, side: str) -> Markup:

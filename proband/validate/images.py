@@ -13,7 +13,7 @@ from proband.stats import images as stats
 from proband.stats.resampling import Patients, around, percentiles
 from proband.validate import contact_sheets
 from proband.validate.findings import Evidence, Finding
-from proband.validate.gallery import OWN, PUBLIC, Gallery, Seen, seen
+from proband.validate.gallery import MANY, OWN, PUBLIC, SMALL_SIDE, Gallery, Seen, seen
 from proband.validate.image_classes import image_classes
 from proband.validate.recordings import FEWEST, PARTS, images_of
 from proband.validate.trials import REPEATS, Trials
@@ -38,12 +38,12 @@ def images(evidence: Evidence, *, seed: int, on_step: Step | None = None) -> lis
     """
     step = on_step or (lambda done, total, what, figures: None)
     step(0, 4, "images: features", {})
-    held = Gallery.of_evidence(evidence, seed=seed)
-    looks = seen(held, seed=seed)
+    held, many = Gallery.of_evidence(evidence, seed=seed), Gallery.of_evidence(evidence, seed=seed, most=MANY, side=SMALL_SIDE)
+    public, own, own_many = seen(held, many, seed=seed)
     turns = (
-        lambda: faithful(held, looks, evidence.target, seed),
-        lambda: image_classes(held, evidence.train.schema, evidence.target, seed=seed),
-        lambda: whose_image(held, looks, seed=seed),
+        lambda: faithful(held, public, own, evidence.target, seed),
+        lambda: image_classes(many, evidence.train.schema, evidence.target, seed=seed),
+        lambda: whose_image(held, public, many, own_many, seed=seed),
     )
     found: list[Finding] = []
     for at, judge in enumerate(turns):
@@ -53,12 +53,11 @@ def images(evidence: Evidence, *, seed: int, on_step: Step | None = None) -> lis
     return found
 
 
-def faithful(held: Gallery, looks: list[Seen], target: str | None, seed: int) -> list[Finding]:
+def faithful(held: Gallery, public: Seen, own: Seen, target: str | None, seed: int) -> list[Finding]:
     """The nine findings of faithfulness, of features that `gallery.seen` made."""
-    public = next(look for look in looks if look.network == PUBLIC)
-    kids = {look.network: _Kids(held, look, seed) for look in looks}
+    kids = {look.network: _Kids(held, look, seed) for look in (public, own)}
     groups = kids[PUBLIC].by_group()
-    covers = {look.network: _covers(held, look, seed) for look in looks}
+    covers = {look.network: _covers(held, look, seed) for look in (public, own)}
     classes = _classes(held, target)
     variety = _Variety(held, public.features, classes, seed)
     for one in groups:
@@ -239,8 +238,8 @@ def _spectrum(held: Gallery, seed: int) -> Finding:
     power = {side: stats.powers(values) for side, values in held.values.items()}
     power["real"] = np.concatenate([power["train"], power["unseen"]])
     power["blurred"] = stats.powers(stats.blurred(held.values["unseen"]))
-    groups = {name: rows | {"real": np.concatenate([rows["train"], rows["unseen"]])} for name, rows in held.groups.items()}
-    groups = {name: rows | {"blurred": rows["unseen"]} for name, rows in groups.items()}
+    groups = {name: {**rows, "real": np.concatenate([rows["train"], rows["unseen"]])} for name, rows in held.groups.items()}
+    groups = {name: {**rows, "blurred": rows["unseen"]} for name, rows in groups.items()}
     n = min(len(power["synthetic"]), len(power["unseen"]))
 
     def apart(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> np.ndarray:
@@ -256,12 +255,7 @@ def _spectrum(held: Gallery, seed: int) -> Finding:
     whole = {side: np.arange(len(values)) for side, values in power.items()}
     trials = Trials(
         apart(("synthetic", whole["synthetic"]), ("unseen", whole["unseen"])),
-        np.array(
-            [
-                apart(*((side, held.patients[side].redraw(generator)) for side in ("synthetic", "unseen")))  # type: ignore[arg-type]
-                for _ in range(REPEATS)
-            ]
-        ),
+        np.array([apart(*((side, held.patients[side].redraw(generator)) for side in ("synthetic", "unseen"))) for _ in range(REPEATS)]),
         np.array([apart(("real", one), ("real", other)) for one, other in halves(held.real, n, generator, REPEATS)]),
         np.array([apart(("blurred", whole["unseen"]), ("unseen", whole["unseen"]))]),
     )

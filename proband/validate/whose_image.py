@@ -1,4 +1,4 @@
-"""Whose image is it? Copies of training images, moved a few pixels or not, and an attacker who guesses by them who was in the training data."""
+"""Whose image is it? Copies of training images, moved by pixels or not, and an attacker who guesses by them who was trained on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import binom
 
 from proband import seeds
-from proband.stats import intervals
 from proband.stats import images as stats
+from proband.stats import intervals
 from proband.stats.discrimination import auc
 from proband.validate import contact_sheets
 from proband.validate.excess import LEVEL, excess, numbers, shares, sizes
@@ -29,7 +30,7 @@ PERCENTILE = 1.0
 #: Fakes that are this many times nearer to each other than a real image is to its nearest, as a rule, are one: they say one thing.
 _ONE = 2.0
 
-_PIXELS = 32  # a side: what is finer says nothing of who it is, and noise would hide a copy
+_PIXELS = 24  # a side: what is finer says nothing of who it is, and noise would hide a copy
 _MOVED = (1, 2)  # pixels of these
 _NEIGHBOURS = (1, 5)
 _PERMUTATIONS = 200
@@ -38,8 +39,8 @@ _SHOWN = 8
 
 
 class View(NamedTuple):
-    """Distances under one way of looking, of each synthetic image to each real one: (synthetic, training), (synthetic, unseen), and
-    between real ones (real, real), training first, and synthetic ones."""
+    """Distances under one way of looking, float32: of synthetic images to training ones and to unseen ones, of real ones to each other
+    (training first), and of synthetic ones to each other."""
 
     name: str
     to_train: np.ndarray
@@ -48,38 +49,48 @@ class View(NamedTuple):
     made: np.ndarray
 
 
-def whose_image(held: Gallery, looks: list[Seen], *, seed: int) -> list[Finding]:
+def whose_image(held: Gallery, public: Seen, many: Gallery, own: Seen, *, seed: int) -> list[Finding]:
     """`image_nearer_train`, `image_near_copies_excess`, `image_copies_excess`, `image_membership_auc`, `image_membership_tpr_at_1pct`.
 
-    Distances are of the pixels, the lowest over shifts of up to two of 32 pixels and free of brightness and contrast, and of the features
-    of each network. As many training as unseen images are asked: a larger bank is nearer by chance alone.
+    Distances are of the pixels, the lowest over shifts of up to two of 24 pixels and free of brightness and contrast, and of features: of
+    the public network in the images `held`, of the own one in `many`. Where shares are compared as many training as unseen images are
+    asked: a larger bank is nearer by chance alone.
     """
-    views = [_pixels(held.small(_PIXELS)), *(_features(look) for look in looks)]
     generator = seeds.generator(seed, "whose_image")
-    banks = _banks(held, generator)
-    near = [_nearer(view, banks) for view in views]
-    counts = [_near_copies(view, banks, held) for view in views]
-    scores, copied, member = _patients(held, views)
-    found = [_nearer_finding(views, near), _near_finding(views, counts, held, banks), _copies(copied, member)]
+    views = [_pixels(many.small(_PIXELS)), _features(own)]
+    banks, few = _banks(many, generator), _banks(held, generator)
+    near = [(public.network, _nearer(_features(public), few)), *((view.name, _nearer(view, banks)) for view in views)]
+    counts = [_near_copies(view, banks) for view in views]
+    scores, copied, member = _patients(many, views)
+    found = [_nearer_finding(near), _near_finding(views, counts, many, banks), _copies(copied, member)]
     return [*found, *_membership(scores, member, seed)]
 
 
 def _pixels(values: Mapping[str, np.ndarray]) -> View:
     plain = {side: _standard(images) for side, images in values.items()}
     real = np.concatenate([plain["train"], plain["unseen"]])
-    places = {most: stats.shifts(values["synthetic"], most) for most in _MOVED}
-    moved = [places[_MOVED[0]][0], *(one for some in places.values() for one in some[1:])]
-    to_real = np.full((len(plain["synthetic"]), len(real)), np.inf)
-    for one in moved:
-        np.minimum(to_real, stats.distances(_standard(one), real), out=to_real)
+    found: np.ndarray | None = None
+    for most in _MOVED:
+        for one in stats.shifts(values["synthetic"], most):  # the first of each are as they were
+            apart = _apart(_standard(one), real)
+            found = apart if found is None else np.minimum(found, apart, out=found)
+    assert found is not None
     cut = len(plain["train"])
-    return View(
-        "pixels",
-        to_real[:, :cut],
-        to_real[:, cut:],
-        stats.distances(real, real),
-        stats.distances(plain["synthetic"], plain["synthetic"]),
-    )
+    return View("pixels", found[:, :cut], found[:, cut:], _apart(real, real), _apart(plain["synthetic"], plain["synthetic"]))
+
+
+def _features(look: Seen) -> View:
+    train, unseen, made = (look.features[side] for side in ("train", "unseen", "synthetic"))
+    real = np.concatenate([train, unseen])
+    return View(look.network, _apart(made, train), _apart(made, unseen), _apart(real, real), _apart(made, made))
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(ones, others) Euclidean distances as float32: there are millions. Of features whose mean was taken off, so that digits last."""
+    centre = other.mean(axis=0)
+    one, other = (np.ascontiguousarray(side - centre, np.float32) for side in (one, other))
+    found = np.einsum("ij,ij->i", one, one)[:, None] + np.einsum("ij,ij->i", other, other)[None] - 2 * one @ other.T
+    return np.sqrt(np.maximum(found, 0, out=found), out=found)
 
 
 def _standard(images: np.ndarray) -> np.ndarray:
@@ -87,13 +98,6 @@ def _standard(images: np.ndarray) -> np.ndarray:
     flat = images.reshape(len(images), -1).astype(float)
     flat = flat - flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
-
-
-def _features(look: Seen) -> View:
-    train, unseen, made = (look.features[side].astype(float) for side in ("train", "unseen", "synthetic"))
-    real = np.concatenate([train, unseen])
-    apart = [stats.distances(made, other) for other in (train, unseen, made)]
-    return View(look.network, apart[0], apart[1], stats.distances(real, real), apart[2])
 
 
 def _banks(held: Gallery, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -128,34 +132,31 @@ class _Near(NamedTuple):
 
 def _nearer(view: View, banks: Mapping[str, np.ndarray]) -> _Near:
     one = _ones(_own_cluster(view))
-    train, unseen = (
-        apart[np.ix_(one, banks[side])].min(axis=1) for side, apart in (("train", view.to_train), ("unseen", view.to_unseen))
-    )
+    train, unseen = (apart[np.ix_(one, banks[side])].min(axis=1) for side, apart in (("train", view.to_train), ("unseen", view.to_unseen)))
     told = train != unseen
     return _Near(int((train < unseen)[told].sum()), int(told.sum()))
 
 
-def _nearer_finding(views: list[View], near: list[_Near]) -> Finding:
-    """The view whose share is highest; its interval knows that it was chosen."""
+def _nearer_finding(near: list[tuple[str, _Near]]) -> Finding:
+    """By the public network; what the other views say stands beside it, and copies have findings of their own."""
     name, title = "image_nearer_train", "Synthetic images that are nearer to a training image than to any unseen one"
-    asked = [(view.name, one) for view, one in zip(views, near, strict=True) if one.of]
-    if not asked:
-        return Finding("private", name, title, None, "No synthetic image is nearer to one side than to the other: all are one image.")
-    ends = {view: intervals.clopper_pearson(one.nearer, one.of, level=1 - (1 - LEVEL) / len(asked)) for view, one in asked}
-    where, most = max(asked, key=lambda one: one[1].nearer / one[1].of)
-    value = most.nearer / most.of
-    half = [0.5 - 0.98 / most.of**0.5, 0.5 + 0.98 / most.of**0.5]
-    told = ", ".join(f"{view} {one.nearer / one.of:.3f} of {one.of}" for view, one in asked)
+    asked = [(view, one) for view, one in near if one.of]
+    if not asked or asked[0][0] != near[0][0]:
+        return Finding("private", name, title, None, "No synthetic image is nearer to one side than to the other.")
+    one = asked[0][1]
+    value, ends = one.nearer / one.of, intervals.clopper_pearson(one.nearer, one.of, level=LEVEL)
+    by_chance = np.asarray(binom.ppf([0.025, 0.975], one.of, 0.5)) / one.of
+    told = ", ".join(f"by {view} {other.nearer / other.of:.3f} of {other.of}" for view, other in asked)
     return Finding(
         "private",
         name,
         title,
         rounded(value),
-        f"Half is what images give that remember nobody. Highest by {where}; {told} (clusters of near-identical images, of equal banks).",
-        interval=(rounded(min(ends[where][0], value)), rounded(max(end[1] for end in ends.values()))),
+        f"Half is what images give that remember nobody: {told} (clusters of near-identical synthetic images, banks of one size).",
+        interval=(rounded(ends[0]), rounded(ends[1])),
         reference=0.5,
-        reference_interval=(rounded(half[0]), rounded(half[1])),
-        detail={"views": {view: rounded(one.nearer / one.of) for view, one in asked}, "clusters": {view: one.of for view, one in asked}},
+        reference_interval=(rounded(by_chance[0]), rounded(by_chance[1])),
+        detail={"views": {view: rounded(other.nearer / other.of) for view, other in asked}, "clusters": {v: o.of for v, o in asked}},
     )
 
 
@@ -166,7 +167,7 @@ class _Copies(NamedTuple):
     near: np.ndarray  # (images,) how near to its nearest training image, over what strangers come: below 1 is a hit
 
 
-def _near_copies(view: View, banks: Mapping[str, np.ndarray], held: Gallery) -> _Copies:
+def _near_copies(view: View, banks: Mapping[str, np.ndarray]) -> _Copies:
     """Each side against the nearest of the other: the same rule for training and unseen images, so that without a copy both rates agree."""
     cut, cluster = view.to_train.shape[1], _own_cluster(view)
     across = view.real[cut:, :cut][np.ix_(banks["unseen"], banks["train"])]
@@ -205,14 +206,14 @@ def _near_finding(views: list[View], counts: list[_Copies], held: Gallery, banks
 
 
 def _patients(held: Gallery, views: list[View]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """By attack a score of each real patient; who has a copy; who is a training patient. Of a patient's images the one that says most counts."""
+    """By attack a score of each real patient, who has a copy, and who is a training patient. The image that says most counts."""
     real = held.real
     member = np.arange(real.count) < held.patients["train"].count
     scores: dict[str, np.ndarray] = {}
     copied = np.zeros(real.count, bool)
     for view in views:
-        others = np.sort(np.where(real.code[:, None] == real.code[None], np.inf, view.real), axis=1)
-        near = np.sort(np.concatenate([view.to_train, view.to_unseen], axis=1).T, axis=1)
+        others = _nearest(np.where(real.code[:, None] == real.code[None], np.float32(np.inf), view.real))
+        near = _nearest(np.concatenate([view.to_train, view.to_unseen], axis=1).T)
         known = others[np.isfinite(others) & (others > 0)]
         least = 1e-4 * float(np.median(known)) if len(known) else 1e-4
         for k in _NEIGHBOURS:
@@ -225,6 +226,12 @@ def _patients(held: Gallery, views: list[View]) -> tuple[dict[str, np.ndarray], 
             if k == 1:
                 copied |= told > np.log(NEARER)
     return scores, copied, member
+
+
+def _nearest(apart: np.ndarray) -> np.ndarray:
+    """(images, 5 at most) the smallest distances, ascending."""
+    most = min(max(_NEIGHBOURS), apart.shape[1])
+    return np.sort(np.partition(apart, most - 1, axis=1)[:, :most], axis=1)
 
 
 def _copies(copied: np.ndarray, member: np.ndarray) -> Finding:
