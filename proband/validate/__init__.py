@@ -75,9 +75,13 @@ def validate(
         findings += over_time(evidence, seed=seed, on_step=step)
     if signals_of(evidence.train) is not None:
         findings += waveforms(evidence, seed=seed, on_step=step)
-    if has_images(evidence):
-        findings += images(evidence, seed=seed, on_step=step)
+    if seen := has_images(evidence):
+        # Beside images the table is often a class and little else: what it cannot answer is shown, and the images answer.
+        findings = [f for f in findings if f.value is not None or f.question != "useful"]
+    untold = {f.name for f in findings if f.value is None and seen}
+    findings += images(evidence, seed=seed, on_step=step) if seen else []
     standard = LIMITS if limits is None else limits
-    asked = [f for f in findings if target is not None or f.question != "useful"]  # what was not asked is not judged
+    # What was not asked is not judged.
+    asked = [f for f in findings if (target is not None or f.question != "useful") and f.name not in untold]
     judged = {f.name: f.judged(standard.get(f.name)) for f in asked}
     return Report(tuple(judged.get(f.name, f) for f in findings), {**notes, **(context or {})})

@@ -16,7 +16,7 @@ from proband.stats.resampling import Patients
 from proband.validate.findings import Evidence
 from proband.validate.recordings import PARTS, groups_of, images_of, owners_of
 
-#: Images that the public network reads of each side, whole patients at random: it takes a twentieth of a second for one on an ordinary core.
+#: Images that the public network reads of each side, whole patients at random: one takes it a twentieth of a second on an ordinary core.
 #: What asks for patients, and for what images teach, reads the many.
 IMAGES = {"train": 500, "unseen": 500, "synthetic": 800}
 MANY = {"train": 4_000, "unseen": 2_000, "synthetic": 2_000}
