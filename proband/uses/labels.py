@@ -160,7 +160,8 @@ def label(synthetic: Cohort, labeller: Labeller, *, agree: float = 0.9) -> Label
     """Label synthetic patients: where every model gives the same level a calibrated probability of at least `agree`.
 
     Of images, which are made to bear a label, it is kept only where it is the level that the models give. The other rows keep what the
-    synthesizer drew and wait for a person (`write_queue`, `read_queue`); so do rows whose label would break a rule of the schema. InputError when the patients carry no mark, or have another schema.
+    synthesizer drew and wait for a person (`write_queue`, `read_queue`); so do rows whose label would break a rule of the
+    schema. InputError when the patients carry no mark, or have another schema.
     """
     if not 0.5 <= agree <= 1:
         raise InputError(f"agree = {agree!r} is no agreement. Give a probability from 0.5 to 1, such as 0.9.")
