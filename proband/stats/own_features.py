@@ -18,7 +18,7 @@ from proband.stats.small_net import one_thread
 WIDTHS = (32, 64, 128)
 STEPS, BATCH, RATE = 200, 48, 2e-3
 _PROJECTED = 256
-_KEPT = 64  # numbers of the whitened features
+_KEPT, _EACH = 64, 10  # numbers of the whitened features at most, and images for each: whitening fits the images that it learned from
 _ALIKE, _SPREAD, _APART = 25.0, 25.0, 1.0  # the weights of the three terms, as published
 #: How two views of one image differ: scale, place, angle (radians), contrast, brightness. Not by blur or noise: what is held equal in both
 #: views is what the network learns to overlook, and these are faults that it must see.
@@ -52,7 +52,7 @@ def own_encoder(images: np.ndarray, *, seed: int, steps: int = STEPS) -> Encoder
         values = net.features(images)
     centre, spread = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
     _, sizes, axes = np.linalg.svd((values - centre) / spread, full_matrices=False)
-    kept = max(1, min(_KEPT, len(images) // 2, int((sizes > 1e-3 * sizes[0]).sum())))
+    kept = max(1, min(_KEPT, len(images) // _EACH, int((sizes > 1e-3 * sizes[0]).sum())))
     whitened = axes[:kept].T / sizes[:kept]
 
     def features(other: np.ndarray) -> np.ndarray:

@@ -92,6 +92,8 @@ class _Kids:
         self.drawn["blurred"] = self.drawn["unseen"]  # the same images
         everyone = {side: np.ones(len(look.features[side]), bool) for side in self.order}
         self.raw = {name: float(one[0]) for name, one in self._told(everyone).items()}
+        # One scale for all groups and draws: of a few images it would be as uncertain as what it measures.
+        self.scale = max(self.raw["far"] - self.raw["near"], 1e-12)
         self.calibrated = self._calibrated(everyone)
         self.reference = self._real(generator)
 
@@ -106,7 +108,7 @@ class _Kids:
 
     def _calibrated(self, chosen: Mapping[str, np.ndarray]) -> np.ndarray:
         found = self._told(chosen)
-        return np.asarray((found["made"] - found["near"]) / np.maximum(found["far"] - found["near"], 1e-12))
+        return np.asarray((found["made"] - found["near"]) / self.scale)
 
     def _real(self, generator: np.random.Generator) -> np.ndarray:
         """(repeats,) what two halves of all real patients are apart, on the same scale."""
@@ -116,7 +118,7 @@ class _Kids:
             sides = np.zeros((2, len(self.kernel)))
             sides[0, first] = sides[1, second] = 1
             kid = stats.weighted_kids(self.kernel, sides[:1], sides[1:])[0]
-            found.append((kid - self.raw["near"]) / max(self.raw["far"] - self.raw["near"], 1e-12))
+            found.append((kid - self.raw["near"]) / self.scale)
         return np.array(found)
 
     def by_group(self) -> list[dict[str, Any]]:
@@ -135,6 +137,13 @@ class _Kids:
 
 def _kid_finding(kids: _Kids, held: Gallery, groups: list[dict[str, Any]]) -> Finding:
     own = kids.network == OWN
+    name, title = "image_kid_own" if own else "image_kid", "a network of their own" if own else "a public network"
+    title = f"Distance of the images, as {title} sees them (0: real, 1: blurred)"
+    if kids.raw["far"] <= max(0.0, kids.raw["near"]):
+        why = (
+            "The network cannot tell unseen images from the same blurred by four, so there is no scale. Bring more images, or larger ones."
+        )
+        return Finding("faithful", name, title, None, why, detail={"kid": kids.raw})
     value = float(kids.calibrated[0])
     low, high = percentiles(kids.calibrated[1:][np.isfinite(kids.calibrated[1:])])
     whose = (
@@ -146,8 +155,8 @@ def _kid_finding(kids: _Kids, held: Gallery, groups: list[dict[str, Any]]) -> Fi
     sample = ", ".join(f"{n:,} of {of:,} {side}" for side, (n, of) in read.items())
     return Finding(
         "faithful",
-        "image_kid_own" if own else "image_kid",
-        f"Distance of the images, as {'a network of their own' if own else 'a public network'} sees them (0: real, 1: blurred)",
+        name,
+        title,
         value,
         f"Kernel distance (KID) of features of {whose}: 0 is as near to unseen images as the training images are, 1 as far as the unseen "
         f"ones blurred by four. Read: {sample} images.",

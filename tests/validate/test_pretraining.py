@@ -17,7 +17,7 @@ def test_images_of_the_kind_help_where_real_ones_are_few(monkeypatch: pytest.Mon
     train, holdout, synthetic = lungs(200, 1), lungs(200, 2), lungs(300, 3)
     few, all_ = pretraining(train, holdout, synthetic, "finding", shares=(0.02, 1.0), networks=2, seed=0)
     assert (few.patients, all_.patients) == (4, 200)
-    assert few.gain > 0.1 and few.interval[0] > 0 and few.gain == pytest.approx(few.tuned - few.real)
+    assert few.gain > 0.05 and few.interval[0] > 0 and few.gain == pytest.approx(few.tuned - few.real)
     assert abs(all_.gain) < few.gain
 
 
