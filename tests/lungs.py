@@ -42,7 +42,7 @@ def lungs(images: int, seed: int, *, each: int = 1) -> Cohort:
     for rib in range(5):
         values += 0.05 * np.sin((down * draw(9, 0.6)[:, None, None] + draw(0, 1)[:, None, None]) * 2 * np.pi) * (rib == 0)
     patch = blob(rng.uniform(0.22, 0.78, images), rng.uniform(0.3, 0.7, images), draw(0.09, 0.02), draw(0.09, 0.02))
-    values += np.where(sick, draw(0.22, 0.05), 0)[:, None, None] * patch
+    values += np.where(sick, draw(0.35, 0.05), 0)[:, None, None] * patch
     values += 0.02 * rng.normal(size=values.shape)
     frame = pl.DataFrame(
         {

@@ -94,8 +94,9 @@ class _Net:
 
     def layers(self, images: Tensor) -> list[Tensor]:
         found = [images]
-        for kernel in self.weights[: len(WIDTHS)]:
-            found.append(relu(group_norm(conv2d(found[-1], kernel, stride=2, padding=1), 8)))
+        for at, kernel in enumerate(self.weights[: len(WIDTHS)]):
+            x = conv2d(found[-1], kernel, stride=2, padding=1)
+            found.append(relu(group_norm(x, 8) if at else x))  # the first as it comes: how strong an edge is tells how sharp
         return [one.mean((2, 3)) for one in found[1:]]
 
     def projected(self, images: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def _kid_finding(kids: _Kids, held: Gallery, groups: list[dict[str, Any]]) -> Fi
     title = f"Distance of the images, as {title} sees them (0: real, 1: blurred)"
     if kids.raw["far"] <= max(0.0, kids.raw["near"]):
         why = (
-            "The network cannot tell unseen images from the same blurred by four, so there is no scale. Bring more images, or larger ones."
+            "The network cannot tell unseen images from the same blurred by four, so there is no scale. Bring more or larger images."
         )
         return Finding("faithful", name, title, None, why, detail={"kid": kids.raw})
     value = float(kids.calibrated[0])
