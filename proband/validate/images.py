@@ -140,9 +140,7 @@ def _kid_finding(kids: _Kids, held: Gallery, groups: list[dict[str, Any]]) -> Fi
     name, title = "image_kid_own" if own else "image_kid", "a network of their own" if own else "a public network"
     title = f"Distance of the images, as {title} sees them (0: real, 1: blurred)"
     if kids.raw["far"] <= max(0.0, kids.raw["near"]):
-        why = (
-            "The network cannot tell unseen images from the same blurred by four, so there is no scale. Bring more or larger images."
-        )
+        why = "The network cannot tell unseen images from the same blurred by four, so there is no scale. Bring more or larger images."
         return Finding("faithful", name, title, None, why, detail={"kid": kids.raw})
     value = float(kids.calibrated[0])
     low, high = percentiles(kids.calibrated[1:][np.isfinite(kids.calibrated[1:])])

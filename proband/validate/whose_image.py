@@ -40,13 +40,14 @@ _SHOWN = 6
 
 class View(NamedTuple):
     """Distances under one way of looking, float32: of synthetic images to training ones and to unseen ones, of real ones to each other
-    (training first), and of synthetic ones to each other."""
+    (training first), of synthetic ones to each other; and of unseen ones to training ones, moved as the synthetic ones were."""
 
     name: str
     to_train: np.ndarray
     to_unseen: np.ndarray
     real: np.ndarray
     made: np.ndarray
+    across: np.ndarray
 
 
 def whose_image(held: Gallery, public: Seen, many: Gallery, own: Seen, *, seed: int) -> list[Finding]:
@@ -69,20 +70,25 @@ def whose_image(held: Gallery, public: Seen, many: Gallery, own: Seen, *, seed: 
 def _pixels(values: Mapping[str, np.ndarray]) -> View:
     plain = {side: _standard(images) for side, images in values.items()}
     real = np.concatenate([plain["train"], plain["unseen"]])
-    found: np.ndarray | None = None
+    found, cut = _moved(values["synthetic"], real), len(plain["train"])
+    across = _moved(values["unseen"], plain["train"])
+    return View("pixels", found[:, :cut], found[:, cut:], _apart(real, real), _apart(plain["synthetic"], plain["synthetic"]), across)
+
+
+def _moved(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(images, others) the distance at the shift of each image that brings it nearest."""
+    found = _apart(_standard(images), others)
     for most in _MOVED:
-        for one in stats.shifts(values["synthetic"], most):  # the first of each are as they were
-            apart = _apart(_standard(one), real)
-            found = apart if found is None else np.minimum(found, apart, out=found)
-    assert found is not None
-    cut = len(plain["train"])
-    return View("pixels", found[:, :cut], found[:, cut:], _apart(real, real), _apart(plain["synthetic"], plain["synthetic"]))
+        for one in stats.shifts(images, most)[1:]:  # the first is the image as it is
+            np.minimum(found, _apart(_standard(one), others), out=found)
+    return found
 
 
 def _features(look: Seen) -> View:
     train, unseen, made = (look.features[side] for side in ("train", "unseen", "synthetic"))
     real = np.concatenate([train, unseen])
-    return View(look.network, _apart(made, train), _apart(made, unseen), _apart(real, real), _apart(made, made))
+    within = _apart(real, real)
+    return View(look.network, _apart(made, train), _apart(made, unseen), within, _apart(made, made), within[len(train) :, : len(train)])
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -169,8 +175,7 @@ class _Copies(NamedTuple):
 
 def _near_copies(view: View, banks: Mapping[str, np.ndarray]) -> _Copies:
     """Each side against the nearest of the other: the same rule for training and unseen images, so that without a copy both rates agree."""
-    cut, cluster = view.to_train.shape[1], _own_cluster(view)
-    across = view.real[cut:, :cut][np.ix_(banks["unseen"], banks["train"])]
+    cluster, across = _own_cluster(view), view.across[np.ix_(banks["unseen"], banks["train"])]
     ends = {"train": np.percentile(across.min(axis=1), PERCENTILE), "unseen": np.percentile(across.min(axis=0), PERCENTILE)}
     apart = {"train": view.to_train[:, banks["train"]].min(axis=1), "unseen": view.to_unseen[:, banks["unseen"]].min(axis=1)}
     hits = {side: len(np.unique(cluster[apart[side] <= ends[side]])) for side in apart}
