@@ -25,7 +25,7 @@ ONLY = {
 }
 #: Libraries that only some parts may import.
 KEPT_IN = {
-    "torch": {"encode", "game", "synthesizers", "privacy/gradients", "stats/lite"},
+    "torch": {"encode", "game", "synthesizers", "privacy/gradients", "stats/lite", "stats/small_net", "stats/own_features"},
     "polars": set(ORDER) - {"stats", "game"},
     "pandas": {"records"},
     "pyarrow": {"records"},

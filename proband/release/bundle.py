@@ -125,6 +125,7 @@ def _fill(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about
         data = {first: f"{about.name}.{format}"}
         write(synthetic, folder / data[first])
     synthetic.schema.save(folder / "schema.toml")
+    report = report.outside()
     report.save(folder / "report.html")
     report.save(folder / "report.json")
     policy.save(folder / "policy.toml")

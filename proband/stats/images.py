@@ -15,10 +15,30 @@ def kid(one: np.ndarray, other: np.ndarray) -> float:
 
     Below 0 by chance where both are alike.
     """
-    numbers = one.shape[1]
-    kernel = lambda a, b: (a.astype(float) @ b.astype(float).T / numbers + 1) ** 3  # noqa: E731
     within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(one, one), kernel(other, other))]
     return float(sum(within) - 2 * kernel(one, other).mean())
+
+
+def kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(ones, others) the cubic kernel of features (n, numbers): what KID is made of."""
+    return np.asarray((one.astype(float) @ other.astype(float).T / one.shape[1] + 1) ** 3)
+
+
+def weighted_kids(kernels: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(draws,) the KID of many bootstrap samples at once, from the kernel of all images (n, n).
+
+    one, other   (draws, n) how often each image was drawn on a side. An image that was drawn twice is no pair with itself, so that samples
+                 with repeats are no farther apart than those they were drawn from. NaN where a side has less than two images.
+    """
+    diagonal = np.diagonal(kernels)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        seen = [side @ kernels for side in (one, other)]
+        within = [
+            ((there * side).sum(axis=1) - (side**2) @ diagonal) / (side.sum(axis=1) ** 2 - (side**2).sum(axis=1))
+            for there, side in zip(seen, (one, other), strict=True)
+        ]
+        across = (seen[0] * other).sum(axis=1) / (one.sum(axis=1) * other.sum(axis=1))
+    return np.asarray(sum(within) - 2 * across)
 
 
 def calibrated(made: np.ndarray, train: np.ndarray, unseen: np.ndarray, blurred: np.ndarray) -> float:
@@ -39,20 +59,34 @@ class Cover(NamedTuple):
     coverage: float
 
 
+class Covered(NamedTuple):
+    """The same for each image: precision and density (made images,), recall and coverage (real images,)."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    density: np.ndarray
+    coverage: np.ndarray
+
+
 def cover(real: np.ndarray, made: np.ndarray, *, neighbours: int = NEIGHBOURS) -> Cover:
     """How features (n, numbers) of real and made images lie in one another. The radius of a ball is the distance to the k-th neighbour."""
-    across = _distances(real, made)
+    return Cover(*(float(one.mean()) for one in covered(real, made, neighbours=neighbours)))
+
+
+def covered(real: np.ndarray, made: np.ndarray, *, neighbours: int = NEIGHBOURS) -> Covered:
+    """What each image says of `cover`; its means are the four figures."""
+    across = distances(real, made)
     real_radius, made_radius = _radius(real, neighbours), _radius(made, neighbours)
     inside = across <= real_radius[:, None]
-    return Cover(
-        float(inside.any(axis=0).mean()),
-        float((across <= made_radius[None, :]).any(axis=1).mean()),
-        float(inside.sum(axis=0).mean() / neighbours),
-        float(inside.any(axis=1).mean()),
+    return Covered(
+        inside.any(axis=0).astype(float),
+        (across <= made_radius[None, :]).any(axis=1).astype(float),
+        inside.sum(axis=0) / neighbours,
+        inside.any(axis=1).astype(float),
     )
 
 
-def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(ones, others) Euclidean."""
     one, other = one.astype(float), other.astype(float)
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None] - 2 * one @ other.T
@@ -60,7 +94,7 @@ def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _radius(points: np.ndarray, neighbours: int) -> np.ndarray:
-    apart = _distances(points, points)
+    apart = distances(points, points)
     np.fill_diagonal(apart, np.inf)
     return np.sort(apart, axis=1)[:, min(neighbours, len(points) - 1) - 1]
 
@@ -68,13 +102,19 @@ def _radius(points: np.ndarray, neighbours: int) -> np.ndarray:
 def spectrum(images: np.ndarray) -> np.ndarray:
     """(frequencies,) the mean log10 power of images (n, channels, height, width) by distance from the centre of their spectrum: cycles a
     side from 1 to half of the shorter side. A checkerboard stands out at its end, blur sinks there."""
+    return np.asarray(np.log10(powers(images).mean(axis=0) + 1e-12))
+
+
+def powers(images: np.ndarray) -> np.ndarray:
+    """(n, frequencies) the power of each image, as `spectrum` reads it."""
     height, width = images.shape[-2:]
     centred = images - images.mean(axis=(-2, -1), keepdims=True)
-    power = (np.abs(np.fft.fft2(centred)) ** 2).mean(axis=(0, 1)) / (height * width)
+    power = (np.abs(np.fft.fft2(centred)) ** 2).mean(axis=1).reshape(len(images), -1) / (height * width)
     rows, columns = np.fft.fftfreq(height)[:, None] * min(height, width), np.fft.fftfreq(width)[None] * min(height, width)
-    radius = np.rint(np.hypot(rows, columns)).astype(int)
-    found = np.bincount(radius.ravel(), power.ravel()) / np.maximum(np.bincount(radius.ravel()), 1)
-    return np.log10(found[1 : min(height, width) // 2 + 1] + 1e-12)
+    radius = np.rint(np.hypot(rows, columns)).astype(int).ravel()
+    wanted = np.arange(1, min(height, width) // 2 + 1)
+    rings = (radius[:, None] == wanted).astype(float)
+    return np.asarray(power @ (rings / rings.sum(axis=0)))
 
 
 def blurred(images: np.ndarray, factor: int = BLUR) -> np.ndarray:
@@ -89,7 +129,7 @@ def nearer(made: np.ndarray, train: np.ndarray, unseen: np.ndarray, rng: np.rand
     asked: a larger bank is nearer by chance alone. Half is what images give that remember nobody."""
     size = min(len(train), len(unseen))
     banks = [bank[rng.permutation(len(bank))[:size]] for bank in (train, unseen)]
-    to_train, to_unseen = (_distances(made, bank).min(axis=1) for bank in banks)
+    to_train, to_unseen = (distances(made, bank).min(axis=1) for bank in banks)
     apart = to_train != to_unseen
     return int((to_train < to_unseen)[apart].sum()), int(apart.sum())
 

@@ -24,7 +24,9 @@ from proband.stats.intervals import Estimate, clopper_pearson
 from proband.stats.prediction import calibration_line, log_odds, risks
 from proband.synthesizer import OnStep
 from proband.uses.features import Features, folds, owners
+from proband.uses.image_labels import FOLDS, ImageModels, fitted
 from proband.validate.coded import words
+from proband.validate.recordings import images_of
 
 #: Whose label a row bears: the models', a person's, or what the synthesizer drew ("none" where it drew nothing).
 ORIGINS = ("model", "person", "generated", "none")
@@ -51,17 +53,29 @@ class Labeller:
 
     target: Column
     levels: tuple[str, ...]
-    features: Features
+    features: Features | None  # of a table; None where images are read
     values: np.ndarray  # (rows, columns)
     codes: np.ndarray  # (rows,) the level of each training row
     lines: Mapping[str, np.ndarray]  # model -> (codes, 2): intercept and slope of each level's calibration line
     across: np.ndarray  # (models, rows, codes): calibrated probabilities of training rows by models that never saw their patients
+    images: ImageModels | None = None
 
     def tested(self, agree: float = 0.9) -> Tested:
         """How it would have labelled the training patients at this agreement, each by models that never saw the patient."""
         best, sure = agreed(self.across, agree, len(self.levels))
         right, labelled = int((best == self.codes)[sure].sum()), int(sure.sum())
         return Tested(labelled / len(sure), Estimate(right / labelled, *clopper_pearson(right, labelled)) if labelled else None)
+
+    def told(self, cohort: Cohort) -> np.ndarray:
+        """(models, rows, codes) calibrated probabilities of a cohort's rows."""
+        size = self.across.shape[2]
+        if self.images is not None:
+            raw = dict(zip(self.lines, self.images(cohort), strict=True))
+        else:
+            assert self.features is not None
+            test, known = self.features(cohort.frame), self.features.levels
+            raw = {name: _told(MODELS[name], self.values, self.codes, test, known, size) for name in self.lines}
+        return np.stack([_calibrated(raw[name], line) for name, line in self.lines.items()])
 
 
 @dataclass(frozen=True)
@@ -79,8 +93,16 @@ class Labelled:
     probability: pl.Series
     unsure: np.ndarray
 
+    @property
+    def kept(self) -> float:
+        """The share of rows that bear a label on which the models agreed."""
+        return int((self.origin == "model").sum()) / max(len(self.origin), 1)
+
     def save(self, path: str | Path) -> None:
-        """Write the patients (.csv, .csv.gz, .parquet), and beside them `<file>.labels.csv`: row, origin and probability."""
+        """Write the patients, and beside them `<file>.labels.csv`: row, origin and probability.
+
+        A table as .csv, .csv.gz or .parquet; patients with images into a new folder.
+        """
         path = Path(path)
         write(self.cohort, path)
         rows = pl.DataFrame([pl.int_range(1, len(self.origin) + 1, eager=True).alias(ROW), self.origin, self.probability.round(4)])
@@ -91,19 +113,22 @@ def fit_labeller(train: Cohort, target: str, *, seed: int = 0, on_step: OnStep |
     """Learn to label the column `target` (category, ordinal, boolean) from real patients.
 
     A logistic regression, boosted trees and random trees tell each level against the rest; every one is calibrated by a logistic line on
-    five folds of the patients. InputError when the column has no levels, or fewer than two that 20 rows bear.
+    five folds of the patients. Patients with images are told from these alone, by three small networks on four folds. InputError when the
+    column has no levels, or fewer than two that 20 rows bear.
 
     >>> fit_labeller(train, "died").tested(agree=0.9)  # doctest: +SKIP
     Tested(share=0.71, right=Estimate(value=0.97, low=0.96, high=0.98))
     """
     if train.mark is not None:
         raise InputError("These patients carry the mark of synthetic ones; labels are learned from real ones. Give the training patients.")
-    column = train.one_table("label").schema.table[target]
+    pictures = images_of(train)
+    column = (train if pictures is not None and not train.linked else train.one_table("label")).schema.table[target]
     if not column.discrete:
         raise InputError(
             f"Column {target!r} is {column.kind}, and labels are levels. Declare it a category, ordinal or boolean in the schema."
         )
-    known = replace(train, frame=train.frame.filter(pl.col(target).is_not_null()))
+    rows = np.flatnonzero(train.frame[target].is_not_null().to_numpy())
+    known = replace(train, frame=train.frame[rows], media={})
     text = words(known.frame[target])
     counts = text.value_counts().filter(pl.col("count") >= _FEWEST).sort(["count", target], descending=[True, False])
     levels = tuple(counts[target].to_list())
@@ -112,8 +137,13 @@ def fit_labeller(train: Cohort, target: str, *, seed: int = 0, on_step: OnStep |
             f"Column {target!r} has {len(levels)} levels that {_FEWEST} patients bear; a model needs two. Bring more patients."
         )
     codes = text.replace_strict(list(levels), np.arange(len(levels)), default=len(levels), return_dtype=pl.Int64).to_numpy()
+    size = int(codes.max()) + 1
+    if pictures is not None:
+        models, told, lines = fitted(train, rows, codes, size, seed=seed, on_step=on_step)
+        across = np.stack([_calibrated(one, line) for one, line in zip(told, lines.values(), strict=True)])
+        return Labeller(column, levels, None, np.empty((len(rows), 0)), codes, lines, across, models)
     features = Features(train, target=[target])
-    values, size = features(known.frame), int(codes.max()) + 1
+    values = features(known.frame)
     fold = folds(owners(known), _FOLDS, seeds.generator(seed, "labels", "folds"))
     raw, lines = np.empty((len(MODELS), len(codes), size)), {}
     for m, (name, model) in enumerate(MODELS.items()):
@@ -129,8 +159,9 @@ def fit_labeller(train: Cohort, target: str, *, seed: int = 0, on_step: OnStep |
 def label(synthetic: Cohort, labeller: Labeller, *, agree: float = 0.9) -> Labelled:
     """Label synthetic patients: where every model gives the same level a calibrated probability of at least `agree`.
 
-    The other rows keep what the synthesizer drew and wait for a person (`write_queue`, `read_queue`); so do rows whose label would break a
-    rule of the schema. InputError when the patients carry no mark, or have another schema.
+    Of images, which are made to bear a label, it is kept only where it is the level that the models give. The other rows keep what the
+    synthesizer drew and wait for a person (`write_queue`, `read_queue`); so do rows whose label would break a rule of the
+    schema. InputError when the patients carry no mark, or have another schema.
     """
     if not 0.5 <= agree <= 1:
         raise InputError(f"agree = {agree!r} is no agreement. Give a probability from 0.5 to 1, such as 0.9.")
@@ -141,16 +172,15 @@ def label(synthetic: Cohort, labeller: Labeller, *, agree: float = 0.9) -> Label
     target = labeller.target
     if target.name not in synthetic.schema.table or synthetic.schema.table[target.name] != target:
         raise InputError(f"Column {target.name!r} is not what it was for the training patients. Read both with one schema.")
-    test = labeller.features(synthetic.frame)
-    size, known = labeller.across.shape[2], labeller.features.levels
-    told = np.stack(
-        [_calibrated(_told(m, labeller.values, labeller.codes, test, known, size), labeller.lines[n]) for n, m in MODELS.items()]
-    )
+    told = labeller.told(synthetic)
     best, sure = agreed(told, agree, len(labeller.levels))
     least = np.take_along_axis(told, best[None, :, None], axis=2)[..., 0].min(axis=0)
     texts = pl.Series([*labeller.levels, None], dtype=pl.String)
     proposed = texts.gather(np.where(sure, best, len(labeller.levels)))
     drawn = synthetic.frame[target.name]
+    if labeller.images is not None:
+        sure &= ((words(drawn) == proposed) | drawn.is_null()).fill_null(False).to_numpy()
+        proposed = texts.gather(np.where(sure, best, len(labeller.levels)))
     frame = _with(synthetic.frame, target, proposed)
     broken = _broken(synthetic, frame, target.name)
     sure &= ~broken
@@ -159,7 +189,8 @@ def label(synthetic: Cohort, labeller: Labeller, *, agree: float = 0.9) -> Label
     tested = labeller.tested(agree)
     facts = {
         "label_column": target.name,
-        "label_models": f"{', '.join(MODELS)}; learned from {len(labeller.codes)} real rows, logistic calibration on {_FOLDS} folds",
+        "label_models": f"{', '.join(labeller.lines)}; learned from {len(labeller.codes)} real rows, logistic calibration on "
+        f"{_FOLDS if labeller.images is None else FOLDS} folds",
         "label_agree": f"{agree:g}",
         "label_right": "unknown" if tested.right is None else f"{tested.right.value:.3f} of the {tested.share:.3f} labelled, real rows",
     }
@@ -273,13 +304,14 @@ def _recorded(labelled: Labelled) -> Labelled:
     """With the number of labels of each origin in the mark."""
     assert labelled.cohort.mark is not None
     counts = {name: int((labelled.origin == name).sum()) for name in ORIGINS}
-    mark = replace(labelled.cohort.mark, details={**labelled.cohort.mark.details, "label_origins": json.dumps(counts)})
+    told = {"label_origins": json.dumps(counts), "label_kept": f"{labelled.kept:.3f}"}
+    mark = replace(labelled.cohort.mark, details={**labelled.cohort.mark.details, **told})
     return replace(labelled, cohort=replace(labelled.cohort, mark=mark))
 
 
 def _queue(labelled: Labelled) -> pl.DataFrame:
     """The queue as text, as CSV spells it: the label of synthetic patients, row, target (empty), the other columns."""
-    target, waiting = labelled.target.name, replace(labelled.cohort, frame=labelled.cohort.frame[labelled.unsure])
+    target, waiting = labelled.target.name, replace(labelled.cohort, frame=labelled.cohort.frame[labelled.unsure], media={})
     frame = like(waiting, pl.DataFrame()).drop(target)
     text = pl.read_csv(io.BytesIO(frame.write_csv().encode()), infer_schema=False) if frame.width else frame
     first = [

@@ -41,8 +41,8 @@ def validate(
     Each table is a Cohort, a frame (pandas, polars, arrow) or a path (.csv, .csv.gz, .parquet). A synthetic table with
     absent or unknown columns, or values that the schema does not allow, is judged, not refused. Patients with linked tables are judged as
     one row of figures a patient, and their histories by what only time has (docs/histories.md); patients with signals likewise
-    (docs/waveforms.md). Raises InputError when a real part is wrong, holdout and train share a patient, the target is unknown or the
-    real patients have only one class of it.
+    (docs/waveforms.md), and patients with images (docs/images.md). Raises InputError when a real part is wrong, holdout and train share a
+    patient, the target is unknown or the real patients have only one class of it.
     The same arguments and seed give the same report.
 
     >>> report = validate(train, holdout, synthetic, target="death")  # doctest: +SKIP
@@ -53,6 +53,7 @@ def validate(
     from proband.validate.evidence import gather
     from proband.validate.fidelity import fidelity
     from proband.validate.histories import flattened
+    from proband.validate.images import has_images, images
     from proband.validate.limits import LIMITS
     from proband.validate.over_time import over_time
     from proband.validate.privacy import privacy
@@ -74,7 +75,13 @@ def validate(
         findings += over_time(evidence, seed=seed, on_step=step)
     if signals_of(evidence.train) is not None:
         findings += waveforms(evidence, seed=seed, on_step=step)
+    if seen := has_images(evidence):
+        # Beside images the table is often a class and little else: what it cannot answer is shown, and the images answer.
+        findings = [f for f in findings if f.value is not None or f.question != "useful"]
+    untold = {f.name for f in findings if f.value is None and seen}
+    findings += images(evidence, seed=seed, on_step=step) if seen else []
     standard = LIMITS if limits is None else limits
-    asked = [f for f in findings if target is not None or f.question != "useful"]  # what was not asked is not judged
+    # What was not asked is not judged.
+    asked = [f for f in findings if (target is not None or f.question != "useful") and f.name not in untold]
     judged = {f.name: f.judged(standard.get(f.name)) for f in asked}
     return Report(tuple(judged.get(f.name, f) for f in findings), {**notes, **(context or {})})

@@ -12,6 +12,9 @@ from proband.cohort import Cohort
 
 Question = Literal["faithful", "useful", "private"]
 
+#: The entry of a finding's detail that shows real patients. It is for who may see them: a release leaves without it.
+INSIDE = "inside"
+
 
 @dataclass(frozen=True)
 class Limit:

@@ -63,6 +63,20 @@ LIMITS: dict[str, Limit] = {
     "channels_error": Limit(at_most=0.05, over_reference=True),
     # The same three pairs in four as of patients.
     "signal_auc": Limit(at_most=0.75),
+    # -- faithful images -- (docs/images.md)
+    # 0 is a second sample of real images, 1 the same blurred by four. A linear Gaussian model of chest X-rays makes .20 to .35: a doctor
+    # sees at once that they are made.
+    "image_kid": Limit(at_most=0.15),
+    # The small network's scale is coarser, and a lower bound over all groups has room for the groups that are hard.
+    "image_kid_own": Limit(at_most=0.25),
+    "image_worst_group_kid": Limit(at_most=0.25),
+    # A fifth more of the images like no real one, two fifths more of the real ones without their like: few models of images do better.
+    "image_precision": Limit(at_least=-0.2, over_reference=True),
+    "image_recall": Limit(at_least=-0.4, over_reference=True),
+    # Fine detail with two thirds of the power.
+    "image_spectrum_distance": Limit(at_most=0.15, over_reference=True),
+    # Images of a class a fifth nearer to each other than real ones.
+    "image_diversity": Limit(at_least=-0.2, over_reference=True),
     # -- useful --
     # All count from what a second real training set of the same size would lose. A model that ranks five pairs in a
     # hundred worse than one trained on patients would be chosen or dropped for the wrong reasons.
@@ -76,6 +90,10 @@ LIMITS: dict[str, Limit] = {
     "subgroup_auroc_gap": Limit(at_most=0.05),
     # Five records in a hundred more misread by a classifier that never saw a real one.
     "tstr_signals_gap": Limit(at_most=0.05, over_reference=True),
+    # The five pairs in a hundred again; ten for the two classes that lose most. A risk of 80 % may be one of 70 %.
+    "tstr_images_gap": Limit(at_most=0.05, over_reference=True),
+    "tstr_images_worst_pair_gap": Limit(at_most=0.1, over_reference=True),
+    "tstr_images_calibration_gap": Limit(at_most=0.1, over_reference=True),
     # A tenth of a standard deviation worse than forecasts learned from patients.
     "next_value_gap": Limit(at_most=0.10, over_reference=True),
     # -- private -- (docs/privacy.md and docs/inference.md have the sizes they need)
@@ -84,15 +102,21 @@ LIMITS: dict[str, Limit] = {
     # A little wider, because strangers too come near now and then: two chance hits among 600 patients must not fail a release.
     "near_copies_excess": Limit(at_most=0.0125),
     "signal_copies_excess": Limit(at_most=0.0125),
+    "image_copies_excess": Limit(at_most=0.0125),
+    # Of synthetic images, of which there are as many as one likes: half is what strangers give, and 1,000 images tell .50 from .57.
+    "image_nearer_train": Limit(at_most=0.57),
+    "image_near_copies_excess": Limit(at_most=0.03),
     # A lower bound: more than one training patient in a thousand surely copied is memory, however large the cohort.
     "copies_beyond_doubt": Limit(at_most=0.001),
     # Three of five pairs guessed right. The coarse bar: a mean cannot see a few leaked patients.
     "membership_auc": Limit(at_most=0.60),
     "known_values_auc": Limit(at_most=0.60),
     "signal_membership_auc": Limit(at_most=0.60),
+    "image_membership_auc": Limit(at_most=0.6),
     # Six times the false accusations; an epsilon of 2 would allow seven times.
     "membership_tpr_at_1pct": Limit(at_most=0.06),
     "known_values_tpr_at_1pct": Limit(at_most=0.06),
+    "image_membership_tpr_at_1pct": Limit(at_most=0.06),
     # Already a lower bound, corrected for all attacks and depths: odds on membership surely changed by more than e^0.5 = 1.65.
     "membership_epsilon": Limit(at_most=0.5),
     # Already a lower bound, corrected for all groups: the same three of five pairs, in some group beyond doubt.

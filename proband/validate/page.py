@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jinja2
 from markupsafe import Markup
 
-from proband.validate import courses, pictures, plates, strips, words
+from proband.validate import courses, image_plates, pictures, plates, strips, words
 from proband.validate.findings import Finding, Question
 from proband.validate.plates import Grid, Plate
 from proband.validate.statement import statement
@@ -46,6 +46,7 @@ def page(report: Report) -> str:
         .get_template("report.html.jinja")
         .render(
             context=context,
+            shows_patients=report.shows_patients,
             outcome=words.outcome(findings),
             sentences=words.sentences(findings, context),
             sections=[_section(question, findings, context) for question in words.QUESTIONS],
@@ -105,6 +106,8 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: [courses.timeline(details["lengths_distance"]["patient"])],
         lambda: strips.strips(details["spectrum_distance"]["strips"]),
         lambda: strips.spectra(details["spectrum_distance"]["spectra"]),
+        lambda: image_plates.sheets(details["image_kid"]["sheets"]),
+        lambda: image_plates.rings(details["image_spectrum_distance"]["rings"]),
     )
     grids = _kept(
         lambda: [plates.clues(judge["clues"])],
@@ -113,6 +116,7 @@ def _faithful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[l
         lambda: [plates.pairs(details["pairs_distance"]["worst"])],
         lambda: [plates.columns(_ranked(details))],
         lambda: [plates.signal_groups(details["spectrum_distance"]["groups"])],
+        lambda: [image_plates.groups(details["image_kid"]["groups"])],
     )
     return shown, grids
 
@@ -121,7 +125,8 @@ def _useful(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[lis
     models: plates.Rows = next((detail["models"] for detail in details.values() if detail.get("models")), [])
     subgroups: plates.Rows = next((detail["subgroups"] for detail in details.values() if detail.get("subgroups")), [])
     shown = _kept(lambda: plates.usefulness(models), lambda: [plates.subgroups(subgroups)])
-    return shown, _kept(lambda: [plates.models(models)])
+    tables = (lambda: [plates.models(models)], lambda: [image_plates.readers(details["tstr_images_gap"]["readers"])])
+    return shown, _kept(*tables)
 
 
 def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[list[Plate], list[Grid]]:
@@ -132,6 +137,7 @@ def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[li
         lambda: [plates.membership(roc["roc"], str(roc.get("power") or ""))],
         lambda: [plates.enrichment(tail)],
         lambda: [plates.copies(details)],
+        lambda: image_plates.neighbours(details["image_near_copies_excess"]["neighbours"]),
     )
     groups: plates.Rows = details.get("membership_worst_group", {}).get("groups", [])
     tables = (
@@ -139,6 +145,7 @@ def _private(details: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[li
         lambda: [plates.attacks(details)],
         lambda: [plates.exposed(groups)],
         lambda: [plates.hidden(details["attribute_gain"]["columns"])],
+        lambda: [image_plates.attacks(details["image_membership_auc"]["images"])],
     )
     return shown, _kept(*tables)
 

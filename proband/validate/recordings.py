@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from proband.cohort import Cohort
 from proband.errors import InputError
+from proband.records.images import Images
 from proband.records.waveforms import Signals
 from proband.schema import Column, Schema
 from proband.stats import waveforms as stats
@@ -25,14 +27,26 @@ FEWEST, FEWEST_PATIENTS, _LEVELS = 20, 10, 12
 
 PARTS = ("train", "holdout", "reference", "synthetic")
 
+Held = TypeVar("Held", Signals, Images)
+
 
 def signals_of(cohort: Cohort) -> Signals | None:
-    """The cohort's signals; None where it has none. InputError where it has several, or what nobody judges yet: images."""
-    held = [one for one in cohort.media.values() if isinstance(one, Signals)]
-    if len(held) < len(cohort.media):
-        raise InputError(f"The cohort has {', '.join(cohort.media)}, and no judge of images is there yet. Judge the table's file alone.")
+    """The cohort's signals; None where it has none. InputError where it has several, or what nobody judges."""
+    return one_of(cohort, Signals)
+
+
+def images_of(cohort: Cohort) -> Images | None:
+    """The cohort's images; None where it has none. InputError where it has several, or what nobody judges."""
+    return one_of(cohort, Images)
+
+
+def one_of(cohort: Cohort, kind: type[Held]) -> Held | None:
+    """What the cohort's media hold of one kind."""
+    if odd := [name for name, one in cohort.media.items() if not isinstance(one, Signals | Images)]:
+        raise InputError(f"The cohort has {', '.join(odd)} beside its table, and nothing judges that. Judge the table's file alone.")
+    held = [one for one in cohort.media.values() if isinstance(one, kind)]
     if len(held) > 1:
-        raise InputError(f"The cohort has {len(held)} Signals: {', '.join(cohort.media)}. Judge one after the other.")
+        raise InputError(f"The cohort has {len(held)} {kind.__name__}: {', '.join(cohort.media)}. Judge one after the other.")
     return held[0] if held else None
 
 
@@ -64,7 +78,7 @@ class Recordings:
         scaled = {name: ((one.values - centre[:, None]) / scale[:, None]).astype(np.float32) for name, one in held.items()}
         frames = {name: cohort.frame for name, cohort in cohorts.items()}
         table = evidence.train.schema.table
-        owners = {name: _owners(cohort) for name, cohort in cohorts.items()}
+        owners = {name: owners_of(cohort) for name, cohort in cohorts.items()}
         sides = {"train": ("train",), "unseen": ("holdout", "reference"), "real": PARTS[:3], "synthetic": ("synthetic",)}
         values = {side: np.concatenate([scaled[part] for part in parts]) for side, parts in sides.items()}
         whole = {side: pl.concat([frames[part] for part in parts]) for side, parts in sides.items()}
@@ -73,7 +87,7 @@ class Recordings:
             codes = [owners[part] for part in parts]
             starts = np.cumsum([0, *(int(one.max(initial=-1)) + 1 for one in codes)])
             patients[side] = Patients(np.concatenate([one + start for one, start in zip(codes, starts, strict=False)]))
-        return Recordings(held["train"], scale, values, patients, whole, _groups(table.columns, whole, patients))
+        return Recordings(held["train"], scale, values, patients, whole, groups_of(table.columns, whole, patients))
 
     @property
     def matched(self) -> int:
@@ -95,12 +109,12 @@ def _alike(name: str, found: Signals | None, train: Signals | None) -> Signals:
     return found
 
 
-def _owners(cohort: Cohort) -> np.ndarray:
+def owners_of(cohort: Cohort) -> np.ndarray:
     key = cohort.schema.table.key
     return np.unique(cohort.frame[key].to_numpy(), return_inverse=True)[1] if key else np.arange(cohort.frame.height)
 
 
-def _groups(
+def groups_of(
     columns: tuple[Column, ...], frames: Mapping[str, pl.DataFrame], patients: Mapping[str, Patients]
 ) -> dict[str, dict[str, np.ndarray]]:
     found = {"all": {side: np.ones(frame.height, bool) for side, frame in frames.items()}}

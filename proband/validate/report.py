@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from proband.errors import InputError
 from proband.validate import words
-from proband.validate.findings import Finding, Limit
+from proband.validate.findings import INSIDE, Finding, Limit
 
 FORMAT = 1
 """The number under "proband_report" in report.json; it changes when an older reader would misread the file."""
@@ -59,6 +59,15 @@ class Report:
         """The same findings under other limits, by finding name; a finding without one is shown, not judged."""
         context = self.context if policy is None else {**self.context, "policy": policy}
         return Report(tuple(finding.judged(limits.get(finding.name)) for finding in self.findings), context)
+
+    @property
+    def shows_patients(self) -> bool:
+        """Whether pictures of real patients are in it: such a report stays inside."""
+        return any(_shows_patients(finding.detail) for finding in self.findings)
+
+    def outside(self) -> Report:
+        """The same report without pictures of real patients: what may leave, and what a release carries."""
+        return Report(tuple(replace(finding, detail=_without_patients(finding.detail)) for finding in self.findings), self.context)
 
     def html(self) -> str:
         """The page: one file that needs nothing else, runs no script and asks the network for nothing."""
@@ -114,6 +123,18 @@ def _plain_finding(finding: Finding) -> Finding:
         limit=finding.limit and replace(finding.limit, at_most=_finite(finding.limit.at_most), at_least=_finite(finding.limit.at_least)),
         detail=_plain(finding.detail),
     )
+
+
+def _without_patients(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_patients(one) for key, one in value.items() if key != INSIDE}
+    return [_without_patients(one) for one in value] if isinstance(value, list) else value
+
+
+def _shows_patients(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return INSIDE in value or any(map(_shows_patients, value.values()))
+    return isinstance(value, list) and any(map(_shows_patients, value))
 
 
 def _finite(value: Any) -> float | None:

@@ -96,6 +96,9 @@ def utility(evidence: Evidence, *, seed: int, on_step: Step | None = None, coded
     coded = coded or tables(evidence, seed=seed)
     step = on_step or (lambda done, total, what, figures: None)
     outcome = binary(evidence.target, coded)
+    if coded.names == [evidence.target]:
+        why = f"The table has no column but '{evidence.target}' to predict it from."
+        return [Finding("useful", name, title, None, why) for name, title in _NAMES.items()]
     data = _Data.of(coded, outcome, seed)
     _check(outcome, data)
     return _findings(coded, outcome, data, seed, step)

@@ -278,7 +278,7 @@ def _usefulness(held: Recordings, schema: Schema, target: str | None, seed: int)
     name, title = "tstr_signals_gap", "Accuracy lost by training a classifier of signals on synthetic patients"
     if target is None:
         return Finding("useful", name, title, None, "Not asked: no target was named.")
-    truth = {side: _classes(held.frames[side], schema, target, held.frames["real"]) for side in ("train", "unseen", "synthetic")}
+    truth = {side: classes_of(held.frames[side], schema, target, held.frames["real"]) for side in ("train", "unseen", "synthetic")}
     rows = {side: np.flatnonzero(one >= 0) for side, one in truth.items()}
     if few := [side for side, one in rows.items() if len(one) < FEWEST]:
         why = f"Of the {' and the '.join(few)} records fewer than {FEWEST} have a '{target}': too few to learn from, or to ask about."
@@ -318,7 +318,7 @@ def _usefulness(held: Recordings, schema: Schema, target: str | None, seed: int)
     )
 
 
-def _classes(frame: pl.DataFrame, schema: Schema, target: str, real: pl.DataFrame) -> np.ndarray:
+def classes_of(frame: pl.DataFrame, schema: Schema, target: str, real: pl.DataFrame) -> np.ndarray:
     """(records,) the class of each, -1 where it is missing: a level, or whether a number is above the real median."""
     if schema.table[target].numeric:
         middle = real[target].to_physical().cast(pl.Float64).median()

@@ -11,6 +11,8 @@ from proband import Cohort, Column, Evidence, Finding, InputError, Schema
 from proband.records.images import Images
 from proband.stats import waveforms as stats
 from proband.validate import strips, waveforms
+from proband.validate.gallery import Gallery
+from proband.validate.images import has_images
 from proband.validate.limits import LIMITS
 from proband.validate.recordings import Recordings, with_figures
 from proband.validate.waveforms import _detection, _likeness, _some, _strips, _usefulness
@@ -146,9 +148,13 @@ def test_signals_or_images_that_nobody_would_judge_do_not_pass():
     real = Evidence(*(replace(part, media={}) for part in (TRAIN, HOLDOUT, REFERENCE)), FRESH, "beat")
     with pytest.raises(InputError, match="those of train have none"):
         with_figures(real)
-    pictures = {"images": Images(np.zeros((FRESH.frame.height, 1, 4, 4), np.uint8))}
-    with pytest.raises(InputError, match="no judge of images"):
-        with_figures(replace(real, synthetic=replace(FRESH, media=pictures)))
+    pictures = replace(real, synthetic=replace(FRESH, media={"images": Images(np.zeros((FRESH.frame.height, 1, 4, 4), np.uint8))}))
+    assert has_images(pictures)
+    with pytest.raises(InputError, match="those of train have none"):
+        Gallery.of_evidence(pictures, seed=0)
+    odd = replace(FRESH, media={"words": pl.Series(["a"] * FRESH.frame.height)})  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="nothing judges that"):
+        with_figures(replace(real, synthetic=odd))
 
 
 def test_the_mean_record_of_few_patients_is_not_shown():
