@@ -4,7 +4,7 @@ A tile of keyed noise of middle frequencies is laid over the image again and aga
 Processing*, 1997; a mark that repeats itself is found at any place: Kutter, 1998). Whoever looks for it folds the image onto one tile and
 compares its phases with the key's at every shift: a crop is a shift, some scales are tried, and the eight ways an image can lie. Phases
 alone (Horner and Gianino, *Applied Optics*, 1984) find more than amplitudes do, and make p honest whatever the image shows: the key's
-phases are random, so what chance gives is a sum of some 230 random cosines.
+phases are random, so what chance gives is a sum of some 500 random cosines.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ PUBLIC = "proband"
 SURE = 1e-6  # a smaller p says that the mark is there: one in a million images without it would
 TILE = 64  # pixels of a side
 LEAST = TILE // 2  # pixels of a side: of a smaller image nothing can be told
-BAND = (0.06, 0.2)  # cycles a pixel: below is anatomy, above is lost in JPEG and where the image is made smaller
+BAND = (0.12, 0.3)  # cycles a pixel: below is anatomy, above is lost in JPEG and where the image is made smaller
 STRENGTH = 0.012  # of the range, the standard deviation of what is added to 128 x 128 pixels or more
 STRONGEST = 0.025  # of fewer pixels, which need more
+MORE, ENOUGH = (1.0, 1.25, 1.5), 11.0  # an image so lively that the mark stands out less than this gets more, and hides more
 SCALES = tuple(np.round(np.geomspace(0.5, 16, 141), 4).tolist())  # at which an image may have come back; 1 among them
-CALM = 2.0  # pixels over which what is there already is told apart from what was added
+CALM = 1.0  # pixels over which what is there already is told apart from what was added
+_LOOKED_AT, _BETWEEN = 3, (0.992, 1.008)  # beside so many scales, a third of a step off, it is sought again
 _SIDE, _SLICES = 512, 16  # of a large image its middle is looked at, of a volume some slices
 
 
@@ -61,8 +63,17 @@ def marked(values: np.ndarray, key: str, *, low: float, high: float) -> np.ndarr
 
     low, high   the range that is shown: the mark is a share of it, twice as much in an image of half the side
     """
+    found = values
+    for more in MORE:
+        found = _added(values, key, more, low, high)
+        if min(values.shape[-2:]) < LEAST or _match(found.reshape(-1, *values.shape[-2:])[:_SLICES], 1.0, _ways(key)) >= ENOUGH:
+            break
+    return found
+
+
+def _added(values: np.ndarray, key: str, more: float, low: float, high: float) -> np.ndarray:
     height, width = values.shape[-2:]
-    strength = min(STRONGEST, STRENGTH * max(1.0, 128 / np.sqrt(height * width)))
+    strength = more * min(STRONGEST, STRENGTH * max(1.0, 128 / np.sqrt(height * width)))
     tiles = -(-height // TILE), -(-width // TILE)
     added = np.tile(pattern(key), tiles)[:height, :width] * strength * (high - low)
     found = values.astype(np.float64) + added
@@ -77,18 +88,21 @@ def find(values: np.ndarray, key: str) -> Found:
     images = values.reshape(-1, *values.shape[-2:])
     images = images[np.unique(np.linspace(0, len(images) - 1, _SLICES).round().astype(int))].astype(np.float32)
     sought = _ways(key)
-    best, tried = (-np.inf, 1.0), 0
-    for scale in SCALES:
-        seen = [_at_scale(image, scale) for image in images]
-        if min(seen[0].shape) < LEAST:
-            continue
-        folded = np.fft.fft2(np.sum([_folded(_calmed(image)) for image in seen], axis=0))
-        match = np.real(np.fft.ifft2(sought * (folded / (np.abs(folded) + 1e-12))))
-        tried += match.size
-        z = float((match.max((1, 2)) / (match.std((1, 2)) + 1e-12)).max())
-        best = max(best, (z, scale))
-    z, scale = best
-    return Found(z, float(min(1.0, tried * norm.sf(z))), scale) if tried else Found(0.0, 1.0, 1.0)
+    scales = [scale for scale in SCALES if min(images.shape[1:]) / scale >= LEAST]
+    if not scales:
+        return Found(0.0, 1.0, 1.0)
+    found = [(_match(images, scale, sought), scale) for scale in scales]
+    near = [scale * by for _, scale in sorted(found)[-_LOOKED_AT:] for by in _BETWEEN]
+    z, scale = max(found + [(_match(images, scale, sought), scale) for scale in near])
+    tried = (len(found) + len(near)) * sought.size
+    return Found(z, float(min(1.0, tried * norm.sf(z))), round(scale, 4))
+
+
+def _match(images: np.ndarray, scale: float, sought: np.ndarray) -> float:
+    """How far the best of all shifts and ways stands out at one scale, in standard deviations."""
+    folded = np.fft.fft2(np.sum([_folded(_calmed(_at_scale(image, scale))) for image in images], axis=0))
+    match = np.real(np.fft.ifft2(sought * (folded / (np.abs(folded) + 1e-12))))
+    return float((match.max((1, 2)) / (match.std((1, 2)) + 1e-12)).max())
 
 
 def _band() -> np.ndarray:
@@ -124,7 +138,7 @@ def _middle(image: np.ndarray, side: int) -> np.ndarray:
 def _calmed(image: np.ndarray) -> np.ndarray:
     """What an image's own course does not say: smooth parts taken off, and lively places made as quiet as the others."""
     rest = image - gaussian_filter(image, CALM)
-    loud = np.sqrt(gaussian_filter(rest**2, 2 * CALM)) + 1e-3 * (image.std() + 1e-12)
+    loud = np.sqrt(gaussian_filter(rest**2, 4 * CALM)) + 1e-3 * (image.std() + 1e-12)
     return rest / loud
 
 
