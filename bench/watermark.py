@@ -2,8 +2,8 @@
 
     python bench/watermark.py --data DIR [--attacked 100] [--real 1000] [--seed 0]
 
-DIR holds kermany_cxr, busi_ultrasound, cxr_nih_covid and paired_ct_mri as npz files. Real images stand in for synthetic ones: what they show
-is no easier to hide a mark in. Images are marked as `proband.write` does, with the public key; found is p < 1e-6.
+DIR holds kermany_cxr, busi_ultrasound, cxr_nih_covid and paired_ct_mri as npz files. Real images stand in for synthetic ones: a mark is no
+easier to hide in them. Images are marked as `proband.write` does, with the public key; found is p < 1e-6.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import io
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def xrays(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Chest X-rays (images, 128, 128) uint8, their labels and their patients."""
     held = np.load(data / "kermany_cxr" / "kermany_128_jpeg.npz", allow_pickle=False)
     ends, packed = held["offsets"], held["jpeg"]
-    images = [np.asarray(Image.open(io.BytesIO(packed[a:b].tobytes())).convert("L")) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    images = [np.asarray(Image.open(io.BytesIO(packed[a:b].tobytes())).convert("L")) for a, b in pairwise(ends)]
     return np.stack(images), held["labels"], held["patient"]
 
 
@@ -128,7 +129,8 @@ def main() -> None:
         p = np.array([find(image, PUBLIC).p for image in images])
         print(f"| {name:<24} | {(p < SURE).sum()} of {len(p)} | {p.min():.1e} |", flush=True)
 
-    print("\nLearned from marked X-rays (128 px), judged on unmarked ones: AUC of bacteria v virus\n\n| seed | plain | watermark | and stamp |")
+    print("\nLearned from marked X-rays (128 px), judged on unmarked ones: AUC of bacteria v virus")
+    print("\n| seed | plain | watermark | and stamp |")
     print("|------|-------|-----------|-----------|")
     for seed in range(asked.seed, asked.seed + 3):
         plain, hidden, both = downstream(values, labels, patients, seed, 800)

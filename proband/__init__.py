@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from proband.validate.findings import Evidence, Finding, Limit
     from proband.validate.frontier import Frontier
     from proband.validate.report import Report
-    from proband.validate.show import show
     from proband.validate.shortcuts import shortcuts
+    from proband.validate.show import show
     from proband.validate.turing import read_turing, turing
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ def sidecar(path: str | Path) -> Path:
 
 
 def to_text(mark: Mark, burned_in: Sequence[str] = ()) -> dict[str, str]:
-    """A mark as plain strings: `proband.synthetic = "true"` and one entry for each of its fields; of images also what is in their pixels."""
+    """A mark as plain strings: `proband.synthetic = "true"` and one entry for each of its fields; of images what is burned in."""
     plain = {
         "synthetic": "true",
         "synthesizer": mark.synthesizer,

@@ -71,13 +71,11 @@ def nifti_mark(path: str | Path) -> Mark | None:
     return _mark(volume, where)[0]
 
 
-def write_nifti(
-    images: Images, path: str | Path, *, mark: Mark | None = None, stamp: bool = True, watermark: bool | str = True
-) -> None:
+def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None, stamp: bool = True, watermark: bool | str = True) -> None:
     """Write images of one channel as the slices of one volume (.nii, .nii.gz), in their own pixel type.
 
-    Synthetic ones get stamp and watermark: see `proband.write`. The same images and mark give the same bytes. InputError for several channels, another ending, and a file that cannot be written; then
-    an older file is untouched.
+    Synthetic ones get stamp and watermark: see `proband.write`. The same images and mark give the same bytes. InputError for several
+    channels, another ending, and a file that cannot be written; then an older file is untouched.
 
     >>> write_nifti(images, "brain.nii.gz", mark=cohort.mark)  # doctest: +SKIP
     """

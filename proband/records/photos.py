@@ -31,6 +31,9 @@ def read_photo(path: Path) -> tuple[np.ndarray, Mark | None, tuple[str, ...]]:
     with _opened(path, where) as file:
         if file.width * file.height > LARGEST_PIXELS:
             raise InputError(f"{where} has {file.width:,} x {file.height:,} pixels; 64 million are read. Cut or shrink it.")
+        if file.format == "PNG":
+            file.verify()  # every chunk's check sum, which decoding alone does not ask; the file is spent then
+    with _opened(path, where) as file:
         file.load()
         return _pixels(ImageOps.exif_transpose(file), where), *_mark(file, where)
 

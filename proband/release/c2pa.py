@@ -63,7 +63,8 @@ def certificate(key: Ed25519PrivateKey) -> bytes:
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "proband"), x509.NameAttribute(NameOID.COMMON_NAME, f"key {key_id(public)[:16]}")]
     )
     may = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only"), False
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only"),
+        False,
     )
     made = (
         x509.CertificateBuilder()

@@ -113,7 +113,9 @@ def verify(path: str | Path, key: str | Path | Ed25519PublicKey | None = None, *
     """
     path, pinned = Path(path), key if key is None or isinstance(key, Ed25519PublicKey) else public_key(key)
     if not os.path.exists(path):
-        raise InputError(f"'{path}' does not exist. Give a release folder, or a data file ({', '.join((*DATA_SUFFIXES, *IMAGE_SUFFIXES))}).")
+        raise InputError(
+            f"'{path}' does not exist. Give a release folder, or a data file ({', '.join((*DATA_SUFFIXES, *IMAGE_SUFFIXES))})."
+        )
     try:
         if path.is_dir():
             return _folder(path, pinned)

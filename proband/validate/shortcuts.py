@@ -1,7 +1,7 @@
-"""Shortcuts: what gives an image's class away beside what the class is about. Its size, its borders, what is written into it, where it is from.
+"""Shortcuts: what gives an image's class away beside what the class is about. Its size, its borders, what is burned in, its source.
 
-A network takes what is easiest (Geirhos et al., *Nature Machine Intelligence*, 2020): detectors of COVID-19 in chest X-rays read borders and
-letters of the hospital (DeGrave et al., same journal, 2021). A synthesizer learns them too. So they are looked for before training.
+A network takes what is easiest (Geirhos et al., *Nature Machine Intelligence*, 2020): detectors of COVID-19 in chest X-rays read borders
+and letters of the hospital (DeGrave et al., same journal, 2021). A synthesizer learns them too. So they are looked for before training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _FEWEST = 20  # patients of a class, and of all others: of fewer nothing is said
 _LEVELS, _BINS = 20, 12  # of a column that is looked at as classes; of a number
 _FLAT = 0.02  # of the range: a row of pixels whose values differ less is border
 _DETAIL, _CONTRAST = 5, 0.35  # a detail is narrower than so many pixels, and so much of the range brighter than what is around it
-_SOURCES = re.compile(r"site|source|hospital|cent(er|re)|scanner|manufacturer|device|vendor|institution|data_?set|view|modality|station", re.I)
+_SOURCES = re.compile(
+    r"site|source|hospital|cent(er|re)|scanner|manufacturer|device|vendor|institution|data_?set|view|modality|station", re.I
+)
 _EDGES = {"top": "at the top", "bottom": "at the bottom", "left": "at the left", "right": "at the right"}
 
 
@@ -54,7 +56,9 @@ def shortcuts(cohort: Cohort, *, seed: int = 0) -> list[Shortcut]:
     rows = rng.permutation(len(images))
     key = cohort.schema.table.key
     if key is not None:
-        rows = rows[pl.DataFrame({"key": cohort.frame[key][rows.tolist()]}).with_row_index().unique("key", keep="first")["index"].sort().to_numpy()]
+        rows = rows[
+            pl.DataFrame({"key": cohort.frame[key][rows.tolist()]}).with_row_index().unique("key", keep="first")["index"].sort().to_numpy()
+        ]
     told = list(_told(cohort, images, rows))
     found = []
     for column in cohort.schema.table.columns:
@@ -94,7 +98,12 @@ def _told(cohort: Cohort, images: Images, rows: np.ndarray) -> Iterator[tuple[st
     height, width = values.shape[1:]
     for at, corner in enumerate(("upper left", "upper right", "lower left", "lower right")):
         half = bright[:, (height // 2) * (at // 2) :, (width // 2) * (at % 2) :][:, : height // 2, : width // 2]
-        yield "text", "", _codes(half.mean(axis=(1, 2))), f"small bright details, such as letters or marks that were burned in, in the {corner}"
+        yield (
+            "text",
+            "",
+            _codes(half.mean(axis=(1, 2))),
+            f"small bright details, such as letters or marks that were burned in, in the {corner}",
+        )
     for column in cohort.schema.table.columns:
         if column.kind in ("category", "boolean") and _SOURCES.search(column.name) and column.name != cohort.schema.table.key:
             codes = cohort.frame[column.name][rows.tolist()].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64)

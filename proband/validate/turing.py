@@ -59,8 +59,8 @@ class Turing:
         seconds = [f"{what} in {value:.1f} s" for what, value in (("right", self.seconds_right), ("wrong", self.seconds_wrong)) if value]
         verdict = "can tell real from made" if self.told else "was not shown to tell real from made"
         return (
-            f"{who}: {self.right} of {self.pairs} right, {self.share.value:.0%} (95 % interval {self.share.low:.0%} to {self.share.high:.0%}; "
-            f"50 % is chance); median answer {', '.join(seconds) or 'unknown'}. {who} {verdict}."
+            f"{who}: {self.right} of {self.pairs} right, {self.share.value:.0%} (95 % interval {self.share.low:.0%} to "
+            f"{self.share.high:.0%}; 50 % is chance); median answer {', '.join(seconds) or 'unknown'}. {who} {verdict}."
         )
 
 
@@ -140,15 +140,19 @@ def _check(real: Cohort, synthetic: Cohort, ours: Images, made: Images) -> None:
     if real.mark is not None:
         raise InputError("The real images are marked as synthetic. Give images of held-out patients first, synthetic ones second.")
     if synthetic.mark is None:
-        raise InputError("The synthetic images carry no mark: they count as real. Give images of held-out patients first, synthetic ones second.")
+        raise InputError(
+            "The synthetic images carry no mark: they count as real. Give images of held-out patients first, synthetic ones second."
+        )
     if made.burned_in:
         raise InputError(
-            f"The synthetic images carry {' and '.join(word.split(':')[0] for word in made.burned_in)} in their pixels, which give them away. "
+            f"The synthetic images carry {' and '.join(word.split(':')[0] for word in made.burned_in)} in their pixels, a give-away. "
             "Write them without (proband sample --no-stamp --no-watermark; stamp=False, watermark=False)."
         )
     for what in ("size", "channels", "low", "high", "unit"):
         if (one := getattr(ours, what)) != (other := getattr(made, what)):
-            raise InputError(f"{what} is {one} in the real images and {other} in the synthetic ones, which gives them away. Read both alike.")
+            raise InputError(
+                f"{what} is {one} in the real images and {other} in the synthetic ones, which gives them away. Read both alike."
+            )
 
 
 def _pairs(real: Cohort, synthetic: Cohort, by: str | None, most: int, rng: np.random.Generator) -> list[tuple[int, int]]:

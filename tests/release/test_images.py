@@ -139,7 +139,9 @@ def test_a_volume_is_known_by_header_and_by_pixels(tmp_path: Path) -> None:
     write_nifti(slices, tmp_path / "a.nii.gz", mark=MARK)
     found = verify(tmp_path / "a.nii.gz")
     assert (found.status, found.mark) == ("labelled", MARK) and found.watermark is not None and found.watermark.p < 1e-6
-    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj).transpose(1, 0, 2), np.eye(4)), tmp_path / "b.nii")
+    nibabel.save(
+        nibabel.Nifti1Image(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj).transpose(1, 0, 2), np.eye(4)), tmp_path / "b.nii"
+    )
     assert verify(tmp_path / "b.nii").status == "watermarked", "its axes are swapped and its header is gone"
     write_nifti(slices, tmp_path / "c.nii")
     assert verify(tmp_path / "c.nii").status == "unlabelled"
