@@ -60,7 +60,7 @@ def shortcuts(cohort: Cohort, *, seed: int = 0) -> list[Shortcut]:
             pl.DataFrame({"key": cohort.frame[key][rows.tolist()]}).with_row_index().unique("key", keep="first")["index"].sort().to_numpy()
         ]
     told = list(_told(cohort, images, rows))
-    found = []
+    found: list[Shortcut] = []
     for column in cohort.schema.table.columns:
         if column.kind not in ("category", "boolean", "ordinal") or column.name == key:
             continue
