@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from proband.validate.findings import Evidence, Finding, Limit
     from proband.validate.frontier import Frontier
     from proband.validate.report import Report
+    from proband.validate.shortcuts import shortcuts
     from proband.validate.show import show
+    from proband.validate.turing import read_turing, turing
 
 __version__ = "0.1.0"
 
@@ -103,11 +105,14 @@ _HOME = {
     "read_images": "records.image_folder",
     "read_nifti": "records.nifti",
     "read_queue": "uses.labels",
+    "read_turing": "validate.turing",
     "read_wfdb": "records.waveforms",
     "refine": "synthesizers.refine",
     "release": "release.bundle",
+    "shortcuts": "validate.shortcuts",
     "show": "validate.show",
     "synthesize": "pipeline",
+    "turing": "validate.turing",
     "validate": "validate",
     "verify": "release.bundle",
     "write": "records.tables",

@@ -230,19 +230,21 @@ def sample_into(
     *,
     seed: int,
     where: str | None = None,
+    stamp: bool = True,
+    watermark: bool | str = True,
     on_step: OnStep | None = None,
     rows: int = ROWS_AT_ONCE,
 ) -> int:
     """`n` synthetic patients straight into a file (.csv, .csv.gz, .parquet), in memory that does not grow with n; the rows written.
 
-    Patients of linked tables, or with signals, go into a folder, all at once.
+    Patients of linked tables, or with signals or images, go into a folder, all at once; images with `stamp` and `watermark` as in `write`.
     Above `rows` patients are drawn that many at a time, each lot with a seed of its own under `seed`, and every identifier ends
     in the number of its lot. The same arguments give the same bytes. InputError as from `sample` and `write`; then no file is left.
     """
     from proband.records.tables import SUFFIXES, write, write_parts
 
     if not Path(out).name.lower().endswith(SUFFIXES):
-        write(model.sample(n, seed=seed, where=where), out)
+        write(model.sample(n, seed=seed, where=where), out, stamp=stamp, watermark=watermark)
         return n
     lots = range(0, max(n, 1), rows)
     step = on_step or _silent

@@ -20,7 +20,7 @@ for command in (  # as the help lists them
     *(start.demo, start.schema, start.show, start.synthesize, start.split),
     *(learn.fit, learn.sample, learn.impute),
     *(uses.refine, uses.augment, uses.label),
-    *(judge.validate, judge.compare, judge.frontier),
+    *(judge.validate, judge.compare, judge.frontier, judge.turing),
     *(release.release, release.ledger, release.verify),
 ):
     app.command()(command)

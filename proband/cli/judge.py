@@ -20,6 +20,7 @@ from proband.cli.shared import (
     Target,
     must_be_new,
     progress,
+    read_cohort,
     read_schema,
     tell,
 )
@@ -122,3 +123,34 @@ def frontier(
     if json:
         return print(made.json())
     print(f"{made}\n\n{made.verdict}\n{out / 'frontier.html'}")
+
+
+def turing(
+    real: Annotated[Path | None, typer.Argument(help="A folder of held-out patients' images.")] = None,
+    synthetic: Annotated[Path | None, typer.Argument(help="A folder from: proband sample --no-stamp --no-watermark")] = None,
+    out: Annotated[Path, typer.Option(help="The page. It shows real patients: guard it as their data.")] = Path("turing.html"),
+    answers: Annotated[Path | None, typer.Option(help="Read a reader's answers instead.")] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of images, at most.", min=10)] = 50,
+    by: Annotated[str | None, typer.Option(help="A column, such as the finding, that both images of a pair share.")] = None,
+    schema: SchemaFile = None,
+    size: Annotated[int | None, typer.Option(help="Bring all images to squares of so many pixels a side.", min=1)] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Two images, which is real? A page for people, and what they answered."""
+    from proband.validate.turing import read_turing, turing
+
+    if answers is not None:
+        if real is not None:
+            raise errors.InputError("--answers are read on their own. Leave the folders out, or the option.")
+        found = read_turing(answers)
+        return tell(json, found.as_dict(), str(found))
+    if real is None or synthetic is None:
+        raise errors.InputError("Give a folder of real images and one of synthetic images, or --answers FILE.")
+    must_be_new(out)
+    with progress(json) as on_step:
+        on_step(0, 1, "read", {})
+        shown = turing(read_cohort(real, schema, size), read_cohort(synthetic, schema, size), out, pairs=pairs, by=by, seed=seed)
+        on_step(1, 1, "read", {})
+    said = f"{out} shows {shown} pairs of images. Half of them are real patients': it must not leave the house."
+    tell(json, {"page": str(out), "pairs": shown}, said)

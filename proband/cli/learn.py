@@ -20,9 +20,12 @@ from proband.cli.shared import (
     SchemaFile,
     Seed,
     Size,
+    Stamp,
+    WatermarkKey,
     must_be_new,
     progress,
     read_cohort,
+    read_key,
     tell,
 )
 
@@ -75,6 +78,9 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="How many synthetic rows; patients, of linked tables.", min=1)],
     out: Annotated[Path, typer.Option(help="File for the synthetic patients (.csv, .csv.gz, .parquet), or a folder.")],
     where: Annotated[str | None, typer.Option(help="Only such patients: \"age > 80 AND sex = 'F'\".")] = None,
+    stamp: Stamp = True,
+    watermark: Annotated[bool, typer.Option("--watermark/--no-watermark", help="Faint noise in images that verify finds.")] = True,
+    watermark_key: WatermarkKey = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -84,7 +90,8 @@ def sample(
 
     must_be_new(out)
     with progress(json) as on_step:
-        written = sample_into(load(model), n, out, seed=seed, where=where, on_step=on_step)
+        hidden = watermark and (read_key(watermark_key) or True)
+        written = sample_into(load(model), n, out, seed=seed, where=where, stamp=stamp, watermark=hidden, on_step=on_step)
     what = "patients" if out.is_dir() else "rows"
     tell(json, {"file": str(out), what: written}, f"{written:,} synthetic {what}: {out}")
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from proband.cli.shared import Json, Key, PolicyName, Purpose, SchemaFile, read_cohort, tell, tell_release
+from proband.cli.shared import (
+    C2pa,
+    Json,
+    Key,
+    PolicyName,
+    Purpose,
+    SchemaFile,
+    Stamp,
+    WatermarkKey,
+    read_cohort,
+    read_key,
+    tell,
+    tell_release,
+)
 
 
 def release(
@@ -18,6 +31,9 @@ def release(
     schema: SchemaFile = None,
     purpose: Purpose = "",
     key: Key = None,
+    stamp: Stamp = True,
+    watermark_key: WatermarkKey = None,
+    c2pa: C2pa = False,
     json: Json = False,
 ) -> None:
     """Out of the door, if the gate agrees: labelled, signed, with its report."""
@@ -28,7 +44,9 @@ def release(
     cohort = read_cohort(synthetic, schema)
     first = next(iter(files(synthetic).values())) if synthetic.is_dir() else synthetic
     format = "csv" if ".csv" in first.name else "parquet"
-    made = release(cohort, Report.load(report / "report.json"), policy=policy, into=into, purpose=purpose, key=key, format=format)
+    judged, watermark = Report.load(report / "report.json"), read_key(watermark_key) or True
+    how: dict[str, Any] = {"purpose": purpose, "key": key, "format": format, "stamp": stamp, "watermark": watermark, "c2pa": c2pa}
+    made = release(cohort, judged, policy=policy, into=into, **how)
     tell_release(made, json, None)
 
 
@@ -49,11 +67,12 @@ def ledger(
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="A release folder, one data file taken out of it, or a ledger.")],
+    path: Annotated[Path, typer.Argument(help="A release folder, one data file or image taken out of it, or a ledger.")],
     key: Annotated[Path | None, typer.Option(help="The signer's public key (PEM), to know who signed.")] = None,
+    watermark_key: WatermarkKey = None,
     json: Json = False,
 ) -> None:
-    """Intact, tampered (which file), unsigned, or not labelled. Works offline."""
+    """Intact, tampered (which file), unsigned, or not labelled; an image by its watermark too. Works offline."""
     from proband.privacy.ledger import is_ledger, verify_ledger
     from proband.release.bundle import verify
 
@@ -61,7 +80,7 @@ def verify(
         ok, said = verify_ledger(path)
         tell(json, {"path": str(path), "ok": ok, "message": said}, said)
     else:
-        found = verify(path, key=key)
+        found = verify(path, key=key, watermark=read_key(watermark_key))
         ok = found.ok
         tell(json, found.as_dict(), str(found))
     if not ok:

@@ -47,6 +47,10 @@ Target = Annotated[str | None, typer.Option(help="The outcome column (of the pat
 Key = Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign with; made on first use unless given.")]
 Purpose = Annotated[str, typer.Option(help="What the release is for, in a sentence; it stands on the data card.")]
 
+Stamp = Annotated[bool, typer.Option("--stamp/--no-stamp", help="The word SYNTHETIC in a corner of every synthetic image.")]
+WatermarkKey = Annotated[Path | None, typer.Option(help="A file whose text is the key of the images' watermark; else the public one.")]
+C2pa = Annotated[bool, typer.Option("--c2pa", help="Sign every PNG as C2PA asks, too: made by an algorithm (needs the extra c2pa).")]
+
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[OnStep]:
@@ -98,6 +102,19 @@ def read_schema(path: Path | None) -> Schema | None:
     from proband.schema import Schema
 
     return None if path is None else Schema.load(path)
+
+
+def read_key(path: Path | None) -> str | None:
+    """The key of a watermark: what a file says, without what surrounds it."""
+    if path is None:
+        return None
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.InputError(f"Key of the watermark '{path}' cannot be read: {error}. Give a text file.") from error
+    if not key:
+        raise errors.InputError(f"Key of the watermark '{path}' is empty. Write a text into it that only you know.")
+    return key
 
 
 def must_be_new(path: Path) -> None:

@@ -34,6 +34,7 @@ from proband.cli.shared import (
 
 if TYPE_CHECKING:
     from proband.schema import Schema, Table
+    from proband.synthesizer import OnStep
 
 
 def demo(
@@ -75,9 +76,11 @@ def schema(
         guessed = Schema.guess(frame)
         saved = accepted(frame) if accept else guessed
         on_step(1, 1, "guess", {})
+        doubts = _doubts(data, guessed.accept(), on_step) if images else []
     saved.save(out)
     facts = {"schema": str(out), "hash": saved.hash, "proposals": len(saved.proposals), "rules": len(saved.rules)}
     if json:
+        facts |= {"to_look_at": doubts} if images else {}
         return print_json(facts | ({"tables": [table.name for table in saved.tables], "codes": saved.codes} if saved.children else {}))
     frames = frame if linked else {saved.table.name: frame}
     for table in saved.tables:
@@ -95,8 +98,8 @@ def schema(
         print(f"{len(proposals)} proposals, {'accepted' if accept else 'for you to decide (set accept = true, or delete)'}:")
         for proposal in proposals:
             print(f"  {proposal.table + '.' if linked else ''}{proposal.column}: {proposal.why}")
-    if linked:
-        found = _problems(frame, guessed.accept())
+    if linked or images:
+        found = doubts if images else _problems(frame, guessed.accept())
         print("\n".join(["To look at:", *(f"  {one}" for one in found)]) if found else "No problem was found.")
     print(f"Review {out}, then: proband synthesize {data} --schema {out} --out DIR")
 
@@ -120,6 +123,21 @@ def _problems(frames: Any, schema: Schema) -> list[str]:
         return [problem.message for problem in schema.check(read(frames, schema))]
     except InputError as error:
         return [str(error)]
+
+
+def _doubts(data: Path, schema: Schema, on_step: OnStep) -> list[str]:
+    """What gives the classes of images away beside what they show, or the first reason why the images cannot be read."""
+    from proband.errors import InputError
+    from proband.records.image_folder import read_images
+    from proband.validate.shortcuts import SIDE, shortcuts, words
+
+    on_step(0, 1, "look", {})
+    try:
+        found = words(shortcuts(read_images(data, schema, size=SIDE)))
+    except InputError as error:
+        found = [str(error)]
+    on_step(1, 1, "look", {})
+    return found
 
 
 def show(

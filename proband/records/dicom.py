@@ -32,6 +32,7 @@ class Slice:
 
     low, high   the header's window, or None
     about       what the header knows: patient, sex, age_years, view, modality; None where it is silent
+    burned_in   what in the pixels says that they are synthetic, as the mark tells it
     """
 
     values: np.ndarray
@@ -41,6 +42,7 @@ class Slice:
     high: float | None
     about: dict[str, Any]
     mark: Mark | None
+    burned_in: tuple[str, ...] = ()
 
 
 def read_dicom(path: Path) -> Slice:
@@ -94,14 +96,14 @@ def read_dicom(path: Path) -> Slice:
             "view": str(data.get("ViewPosition", "")) or None,
             "modality": modality,
         },
-        _mark(data, where),
+        *_mark(data, where),
     )
 
 
 def dicom_mark(path: Path) -> Mark | None:
     """The mark alone, pixels unread. InputError for a file that cannot be read."""
     where = f"DICOM file '{path}'"
-    return _mark(_opened(path, where, stop_before_pixels=True), where)
+    return _mark(_opened(path, where, stop_before_pixels=True), where)[0]
 
 
 def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark | None, patient: str, number: int) -> None:
@@ -118,7 +120,7 @@ def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark | No
     stored, slope, intercept = _stored(values[0])
     data = Dataset()
     if mark is not None:
-        _label(data, mark)
+        _label(data, mark, like.burned_in)
     whose = json.dumps(marks.to_text(mark), sort_keys=True) if mark else stored.tobytes()
     data.SOPClassUID, data.SOPInstanceUID = _SECONDARY_CAPTURE, _uid(whose, "image", patient, number, stored.tobytes())
     data.StudyInstanceUID, data.SeriesInstanceUID = _uid(whose, "study", patient), _uid(whose, "series", patient)
@@ -149,19 +151,21 @@ def write_dicom(path: Path, values: np.ndarray, like: Images, *, mark: Mark | No
     data.save_as(path, enforce_file_format=True)
 
 
-def _label(data: Any, mark: Mark) -> None:
+def _label(data: Any, mark: Mark, burned_in: tuple[str, ...]) -> None:
     """What says that an image is synthetic, for people and for machines."""
     from pydicom.dataset import Dataset
 
     data.SyntheticData = "YES"
     data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "synthetic, no source subject"
+    data.BurnedInAnnotation = "YES" if "stamp" in burned_in else "NO"
     data.StudyDescription = data.SeriesDescription = data.ImageComments = WARNING
     maker, purpose = Dataset(), Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109100", "DCM", "Synthesizing Equipment"
     maker.PurposeOfReferenceCodeSequence = [purpose]
     maker.Manufacturer, maker.ManufacturerModelName, maker.SoftwareVersions = "proband", mark.synthesizer[:64], mark.version[:64]
     maker.ContributionDescription = "Made these images; they are of nobody"
-    maker.private_block(*_PRIVATE, create=True).add_new(1, "UT", json.dumps(marks.to_text(mark), sort_keys=True))  # no public text is long
+    told = json.dumps(marks.to_text(mark, burned_in), sort_keys=True)
+    maker.private_block(*_PRIVATE, create=True).add_new(1, "UT", told)  # no public text is long
     data.ContributingEquipmentSequence = [maker]
 
 
@@ -212,18 +216,19 @@ def _stored(values: np.ndarray) -> tuple[np.ndarray, float, float]:
     return np.rint((values.astype(np.float64) - low) / slope).astype("<u2"), slope, low
 
 
-def _mark(data: Any, where: str) -> Mark | None:
-    """The mark, where the file says that it is synthetic; of somebody else's only that it is."""
+def _mark(data: Any, where: str) -> tuple[Mark | None, tuple[str, ...]]:
+    """The mark and what is burned in, where the file says that it is synthetic; of somebody else's only that it is."""
     if str(data.get("SyntheticData", "")).upper() != "YES":
-        return None
+        return None, ()
     for maker in data.get("ContributingEquipmentSequence", None) or ():
         try:
-            return marks.from_text(json.loads(maker.private_block(*_PRIVATE)[1].value), where)
+            content = json.loads(maker.private_block(*_PRIVATE)[1].value)
+            return marks.from_text(content, where), marks.burned_in(content)
         except KeyError:  # somebody else's
             continue
         except ValueError as error:
             raise InputError(f"{where} says that it is synthetic, but its mark cannot be read: {error}. Write it anew.") from error
-    return marks.UNKNOWN
+    return marks.UNKNOWN, ()
 
 
 def _uid(*of: object) -> str:

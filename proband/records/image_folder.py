@@ -20,6 +20,7 @@ from proband.cohort import Cohort, Mark
 from proband.errors import InputError
 from proband.records import dicom, photos
 from proband.records import tables as single
+from proband.records.burned import burned
 from proband.records.folder import new_folder, one_mark
 from proband.records.images import COLOUR, DTYPES, GREY, Images, resized, seen_range, squared
 from proband.records.recordings import read_table
@@ -42,6 +43,7 @@ class _Read(NamedTuple):
     spacing_mm: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
     about: Mapping[str, Any] = {}
+    burned_in: tuple[str, ...] = ()
 
 
 def has_images(folder: str | Path) -> bool:
@@ -94,7 +96,7 @@ def read_images(folder: str | Path, schema: Schema | None = None, *, size: int |
     return Cohort(schema, parsed, mark, media={MEDIA: _together(folder, {name: read[name] for name in names})})
 
 
-def write_images(cohort: Cohort, folder: Path, format: str) -> None:
+def write_images(cohort: Cohort, folder: Path, format: str, *, stamp: bool = True, watermark: bool | str = True) -> None:
     """Write the table as `<table>.<format>` and each image beside it, named as its row says, into a new folder; see `proband.write`.
 
     As PNG where that holds all that is known: whole numbers from 0 to the highest, no unit, no size of a pixel; else grey as DICOM.
@@ -110,7 +112,8 @@ def write_images(cohort: Cohort, folder: Path, format: str) -> None:
     names = [_bare(name or "") for name in named]
     if len(set(names)) < len(names) or named.null_count():
         raise InputError(f"Column {named.name!r} names the images, and does not tell every row. Add a column {NAME!r} that does.")
-    images, whose = held[0], cohort.frame[table.key or named.name].cast(pl.String)
+    images = burned(held[0], stamp=stamp, watermark=watermark) if cohort.mark else held[0]
+    whose = cohort.frame[table.key or named.name].cast(pl.String)
     photo = _is_photo(images)
     if not photo and images.values.shape[1] > 1:
         raise InputError(
@@ -125,7 +128,7 @@ def write_images(cohort: Cohort, folder: Path, format: str) -> None:
                 raise InputError(f"Column {named.name!r}: {name!r} cannot name a file in the folder. Choose letters, digits, '-' and '_'.")
             path.parent.mkdir(parents=True, exist_ok=True)
             if photo:
-                photos.write_photo(path, values, mark=cohort.mark)
+                photos.write_photo(path, values, mark=cohort.mark, burned_in=images.burned_in)
             else:
                 dicom.write_dicom(path, values, images, mark=cohort.mark, patient=patient, number=at + 1)
 
@@ -214,10 +217,10 @@ def _read(path: Path, size: int | None) -> _Read | InputError:
         if path.name.lower().endswith(dicom.SUFFIXES):
             one = dicom.read_dicom(path)
             window = None if one.low is None or one.high is None else (one.low, one.high)
-            read = _Read(one.values, one.values.shape[1:], one.mark, one.unit, one.spacing_mm, window, one.about)
+            read = _Read(one.values, one.values.shape[1:], one.mark, one.unit, one.spacing_mm, window, one.about, one.burned_in)
         else:
-            values, mark = photos.read_photo(path)
-            read = _Read(values, values.shape[1:], mark, window=(0.0, float(np.iinfo(values.dtype).max)))
+            values, mark, burned_in = photos.read_photo(path)
+            read = _Read(values, values.shape[1:], mark, window=(0.0, float(np.iinfo(values.dtype).max)), burned_in=burned_in)
     except InputError as error:
         return error
     if size is None or read.native == (size, size):
@@ -267,6 +270,7 @@ def _together(folder: Path, read: Mapping[str, _Read]) -> Images:
         unit=first.unit,
         spacing_mm=first.spacing_mm if len(spacings) == 1 else None,
         native=np.array([one.native for one in read.values()]),
+        burned_in=tuple(dict.fromkeys(word for one in read.values() for word in one.burned_in)),
     )
 
 

@@ -26,6 +26,7 @@ class Images:
     unit         of the values, such as "HU"; "" for grey levels
     spacing_mm   height and width of a pixel, where they are known and the same in all
     native       (images, 2) height and width of each file before it was brought to one size, where that was done
+    burned_in    what in the pixels says that they are synthetic: "stamp", "watermark:<key id>"; see `proband.records.burned`
 
     InputError when shapes do not fit together, a value is missing or infinite, or the range is none.
     """
@@ -37,6 +38,7 @@ class Images:
     unit: str = ""
     spacing_mm: tuple[float, float] | None = None
     native: np.ndarray | None = None
+    burned_in: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
@@ -96,7 +98,7 @@ class Images:
         physical = np.clip(values, -1, 1).astype(np.float32) * np.float32(half) + np.float32(middle)
         if self.values.dtype.kind in "iu":
             physical = np.rint(physical).astype(self.values.dtype)
-        return replace(self, values=physical, native=None)
+        return replace(self, values=physical, native=None, burned_in=())
 
     def shown(self) -> np.ndarray:
         """(images, channels, height, width) uint8 for eyes: 0 at `low`, 255 at `high`."""

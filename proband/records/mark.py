@@ -11,7 +11,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -23,6 +23,7 @@ from proband.errors import InputError
 #: The column that labels every row of a synthetic CSV file.
 COLUMN = "_synthetic"
 _PREFIX = "proband."
+_BURNED = _PREFIX + "burned_in"
 _LARGEST_SIDECAR_BYTES = 1_000_000
 #: What is known of a file that is labelled row by row but lost its sidecar.
 UNKNOWN = Mark(synthesizer="unknown", version="unknown", seed=0, schema_hash="unknown", details={"label": "the _synthetic column alone"})
@@ -34,8 +35,8 @@ def sidecar(path: str | Path) -> Path:
     return path.with_name(path.name + ".synthetic.json")
 
 
-def to_text(mark: Mark) -> dict[str, str]:
-    """A mark as plain strings: `proband.synthetic = "true"` and one entry for each of its fields."""
+def to_text(mark: Mark, burned_in: Sequence[str] = ()) -> dict[str, str]:
+    """A mark as plain strings: `proband.synthetic = "true"` and one entry for each of its fields; of images what is burned in."""
     plain = {
         "synthetic": "true",
         "synthesizer": mark.synthesizer,
@@ -44,7 +45,12 @@ def to_text(mark: Mark) -> dict[str, str]:
         "schema_hash": mark.schema_hash,
         "details": json.dumps(dict(mark.details), sort_keys=True, ensure_ascii=False),
     }
-    return {_PREFIX + name: value for name, value in plain.items()}
+    return {_PREFIX + name: value for name, value in plain.items()} | ({_BURNED: " ".join(burned_in)} if burned_in else {})
+
+
+def burned_in(content: Mapping[str, str]) -> tuple[str, ...]:
+    """What an image's mark says of its pixels: see `Images.burned_in`."""
+    return tuple(str(content.get(_BURNED, "")).split())
 
 
 def from_text(content: Mapping[str, str], where: str) -> Mark | None:

@@ -12,6 +12,7 @@ import numpy as np
 from proband.cohort import Mark
 from proband.errors import InputError, Unavailable
 from proband.records import mark as marks
+from proband.records.burned import burned
 from proband.records.images import Images, seen_range, smallest
 from proband.records.tables import replacing
 
@@ -56,14 +57,25 @@ def read_nifti(path: str | Path) -> tuple[Images, Mark | None]:
     unit = _MM.get(volume.header.get_xyzt_units()[0])
     row, column = (float(f"{side * (unit or 1):.6g}") for side in volume.header.get_zooms()[:2])
     slices = smallest(np.moveaxis(values, 2, 0)[:, None])
-    return Images(slices, low=low, high=high, spacing_mm=(row, column) if unit else None), _mark(volume, where)
+    mark, burned_in = _mark(volume, where)
+    return Images(slices, low=low, high=high, spacing_mm=(row, column) if unit else None, burned_in=burned_in), mark
 
 
-def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None) -> None:
+def nifti_mark(path: str | Path) -> Mark | None:
+    """The mark alone, voxels unread. InputError for a file that cannot be read."""
+    nibabel, where = _library(path), f"NIfTI file '{path}'"
+    try:
+        volume = nibabel.load(path)
+    except Exception as error:  # as in `read_nifti`
+        raise InputError(f"{where} cannot be read: {str(error).splitlines()[0]}. Copy or export it again, or take it out.") from error
+    return _mark(volume, where)[0]
+
+
+def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None, stamp: bool = True, watermark: bool | str = True) -> None:
     """Write images of one channel as the slices of one volume (.nii, .nii.gz), in their own pixel type.
 
-    The same images and mark give the same bytes. InputError for several channels, another ending, and a file that cannot be written; then
-    an older file is untouched.
+    Synthetic ones get stamp and watermark: see `proband.write`. The same images and mark give the same bytes. InputError for several
+    channels, another ending, and a file that cannot be written; then an older file is untouched.
 
     >>> write_nifti(images, "brain.nii.gz", mark=cohort.mark)  # doctest: +SKIP
     """
@@ -71,12 +83,14 @@ def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None) -
     nibabel = _library(path)
     if images.values.shape[1] != 1:
         raise InputError(f"The images have the channels {', '.join(images.channels)}; a volume has one. Write each on its own.")
+    if mark is not None:
+        images = burned(images, stamp=stamp, watermark=watermark)
     volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), np.diag([*(images.spacing_mm or (1, 1)), 1, 1]))
     volume.header.set_xyzt_units("mm" if images.spacing_mm else "unknown")
     volume.header["cal_min"], volume.header["cal_max"] = images.low, images.high
     if mark is not None:
         volume.header["descrip"] = _DESCRIPTION
-        told = json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False)
+        told = json.dumps(marks.to_text(mark, images.burned_in), sort_keys=True, ensure_ascii=False)
         volume.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, told.encode()))
     content = volume.to_bytes()
     with replacing(path) as file:
@@ -93,14 +107,15 @@ def _library(path: str | Path) -> Any:
     return nibabel
 
 
-def _mark(volume: Any, where: str) -> Mark | None:
+def _mark(volume: Any, where: str) -> tuple[Mark | None, tuple[str, ...]]:
     for extension in volume.header.extensions:
         content = extension.get_content()
         text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
         text = text.rstrip("\0 ")
         if text.startswith("{") and "proband." in text:
             try:
-                return marks.from_text(json.loads(text), where)
+                content = json.loads(text)
+                return marks.from_text(content, where), marks.burned_in(content)
             except ValueError as error:
                 raise InputError(f"{where} says that it is synthetic, but its mark cannot be read: {error}. Write it anew.") from error
-    return None
+    return None, ()

@@ -19,8 +19,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _WORD = "proband"
 
 
-def read_photo(path: Path) -> tuple[np.ndarray, Mark | None]:
-    """(channels, height, width) uint8 or uint16, one channel or red, green and blue; and its mark if it is synthetic.
+def read_photo(path: Path) -> tuple[np.ndarray, Mark | None, tuple[str, ...]]:
+    """(channels, height, width) uint8 or uint16, one channel or red, green and blue; its mark if it is synthetic; what is burned in.
 
     It stands as its camera said. Three channels that are equal everywhere are one, and a transparency that hides nothing is none.
     InputError for a file that cannot be read to its end, pixels that are hidden, and more than 64 million of them.
@@ -31,15 +31,18 @@ def read_photo(path: Path) -> tuple[np.ndarray, Mark | None]:
     with _opened(path, where) as file:
         if file.width * file.height > LARGEST_PIXELS:
             raise InputError(f"{where} has {file.width:,} x {file.height:,} pixels; 64 million are read. Cut or shrink it.")
+        if file.format == "PNG":
+            file.verify()  # every chunk's check sum, which decoding alone does not ask; the file is spent then
+    with _opened(path, where) as file:
         file.load()
-        return _pixels(ImageOps.exif_transpose(file), where), _mark(file, where)
+        return _pixels(ImageOps.exif_transpose(file), where), *_mark(file, where)
 
 
 def photo_mark(path: Path) -> Mark | None:
     """The mark alone, pixels unread. InputError as from `read_photo`."""
     where = f"Image '{path}'"
     with _opened(path, where) as file:
-        return _mark(file, where)
+        return _mark(file, where)[0]
 
 
 @contextmanager
@@ -76,22 +79,23 @@ def _pixels(file: Any, where: str) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(values.astype(values.dtype.newbyteorder("="), copy=False), -1, 0))
 
 
-def _mark(file: Any, where: str) -> Mark | None:
+def _mark(file: Any, where: str) -> tuple[Mark | None, tuple[str, ...]]:
     told = file.info.get(_WORD)
     if told is None:
-        return None
+        return None, ()
     try:
-        return marks.from_text(dict(json.loads(told)), where)
+        content = dict(json.loads(told))
+        return marks.from_text(content, where), marks.burned_in(content)
     except (ValueError, TypeError) as error:
         raise InputError(f"{where} says that it is synthetic, but its mark cannot be read: {error!r}. Write it anew.") from error
 
 
-def write_photo(path: Path, values: np.ndarray, *, mark: Mark | None) -> None:
+def write_photo(path: Path, values: np.ndarray, *, mark: Mark | None, burned_in: tuple[str, ...] = ()) -> None:
     """Write (1, height, width) uint8 or uint16, or (3, height, width) uint8, as PNG. The same pixels and mark give the same bytes."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     chunk = PngInfo()
     if mark is not None:
-        chunk.add_itxt(_WORD, json.dumps(marks.to_text(mark), sort_keys=True, ensure_ascii=False))
+        chunk.add_itxt(_WORD, json.dumps(marks.to_text(mark, burned_in), sort_keys=True, ensure_ascii=False))
     Image.fromarray(values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)).save(path, "PNG", pnginfo=chunk)

@@ -91,11 +91,14 @@ def read(source: Any, schema: Schema | None = None) -> Cohort:
     return Cohort(schema, parsed(frame, schema.table, where), mark)
 
 
-def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
+def write(cohort: Cohort, path: str | Path, *, format: str = "parquet", stamp: bool = True, watermark: bool | str = True) -> None:
     """Write a cohort as its file spelled it; the suffix decides the format. The same cohort gives the same bytes.
 
     Linked tables go into a new folder, one file each, named as the table, in `format` (parquet, csv or csv.gz); signals and images too,
     as WFDB records and PNG beside the table.
+
+    stamp      synthetic images get the word SYNTHETIC in a corner, unless they have it
+    watermark  and faint noise that `verify` finds: with the key that everybody knows (True), with one of your own (a text), or none (False)
 
     A synthetic cohort is labelled: see `proband.records.mark`. Written beside `path` and renamed, so that on failure
     (InputError: no such folder, no permission, disk full) nothing stays and an older file is untouched.
@@ -106,7 +109,9 @@ def write(cohort: Cohort, path: str | Path, *, format: str = "parquet") -> None:
         from proband.records.recordings import write_recordings
 
         pictures = any(isinstance(held, Images) for held in cohort.media.values())
-        return (write_images if pictures else write_recordings)(cohort, Path(path), format)
+        if pictures:
+            return write_images(cohort, Path(path), format, stamp=stamp, watermark=watermark)
+        return write_recordings(cohort, Path(path), format)
     if cohort.linked and not Path(path).name.lower().endswith(SUFFIXES):
         from proband.records.folder import write_folder
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from proband.cohort import Cohort
 from proband.errors import InputError, NotReleasable
+from proband.records.burned import burned
 from proband.records.folder import write_tables
-from proband.records.tables import write
+from proband.records.image_folder import has_images
+from proband.records.images import Images
+from proband.records.tables import read, write
+from proband.release.c2pa import library, sign_images
 from proband.release.card import About, card
 from proband.release.croissant import croissant
 from proband.release.gate import judge
 from proband.release.policy import Policy
-from proband.release.provenance import sign, signing_key
+from proband.release.provenance import LARGEST_ENVELOPE_BYTES, sign, signing_key
 from proband.release.verify import STATEMENT, Verification, sha256, verify
 from proband.validate.report import Report
 
@@ -71,6 +75,9 @@ def release(
     key: str | Path | Ed25519PrivateKey | None = None,
     format: str = "parquet",
     name: str = "synthetic",
+    stamp: bool = True,
+    watermark: bool | str = True,
+    c2pa: bool = False,
 ) -> Release:
     """Judge the report under the policy and, if it passes, write a signed folder `into`, which must not exist.
 
@@ -81,6 +88,8 @@ def release(
     key         Ed25519 private key (PEM file) to sign with; the user's own, made on first use, unless given
     format      of the data, parquet or csv
     name        of the release, and of its data file; linked tables are a file each, named as the table
+    stamp, watermark   of images: what is put into their pixels, unless they have it; see `proband.write`
+    c2pa        sign every PNG as C2PA asks, too; each release then has bytes of its own
 
     Raises NotReleasable with every reason when the patients carry no mark, the report is about others, or a limit is
     broken or could not be judged; InputError when something given is wrong or the folder cannot be written. Either
@@ -95,6 +104,8 @@ def release(
         reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
         raise NotReleasable(f"Not releasable under policy {policy.name!r}, version {policy.version}:\n{reasons}")
     signer = key if isinstance(key, Ed25519PrivateKey) else signing_key(key)
+    if c2pa:
+        library()  # asked for before anything is written
     if os.path.lexists(into):
         raise InputError(f"Output folder '{into}' exists. Choose another name or remove it; nothing is overwritten.")
     about = About(name, purpose.strip(), population.strip(), creator.strip(), license.strip(), date.strip())
@@ -103,8 +114,20 @@ def release(
     except OSError as error:
         raise InputError(f"Output folder '{into}' cannot be made: {error.strerror}. Choose a place that exists and is yours.") from error
     try:
-        _fill(scratch, synthetic, decision.report, policy, about, format)
-        (scratch / STATEMENT).write_bytes(sign(_hashes(scratch), _predicate(synthetic, decision.report, policy, about), signer))
+        released = _labelled(synthetic, stamp, watermark)
+        _write_data(scratch, released, about, format)
+        if c2pa:
+            assert released.mark is not None, "_check_subject refused a cohort without a mark"
+            sign_images(scratch, released.mark, signer)
+        _describe(scratch, released, decision.report, policy, about, format)
+        predicate = _predicate(released, decision.report, policy, about)
+        if has_images(scratch):  # what a reader of the release finds, beside what was judged: the same without labels in its pixels
+            found = read(scratch / about.name, synthetic.schema).fingerprint
+            predicate["patients"] |= {"fingerprint": found, "judged": synthetic.fingerprint}
+        envelope = sign(_hashes(scratch), predicate, signer)
+        if len(envelope) > LARGEST_ENVELOPE_BYTES:
+            raise InputError(f"{len(envelope):,} bytes of statement for so many files, and {LARGEST_ENVELOPE_BYTES:,} are read. Part them.")
+        (scratch / STATEMENT).write_bytes(envelope)
         scratch.chmod(0o777 & ~_umask())
         scratch.rename(into)
     except OSError as error:
@@ -114,16 +137,29 @@ def release(
     return Release(into)
 
 
-def _fill(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about: About, format: str) -> None:
-    first = synthetic.schema.table.name
+def _labelled(synthetic: Cohort, stamp: bool, watermark: bool | str) -> Cohort:
+    """The cohort as it leaves: with the stamp and the watermark in the pixels of its images."""
+    media = {
+        name: burned(held, stamp=stamp, watermark=watermark) if isinstance(held, Images) else held for name, held in synthetic.media.items()
+    }
+    return replace(synthetic, media=media)
+
+
+def _write_data(folder: Path, synthetic: Cohort, about: About, format: str) -> None:
     if synthetic.media:  # a folder of its own: the table, and the records that it names
-        write(synthetic, folder / about.name, format=format)
-        data = {first: f"{about.name}/{first}.{format}"}
+        write(synthetic, folder / about.name, format=format, stamp=False, watermark=False)
     elif synthetic.linked:
-        data = {table: path.name for table, path in write_tables(synthetic, folder, format).items()}
+        write_tables(synthetic, folder, format)
     else:
-        data = {first: f"{about.name}.{format}"}
-        write(synthetic, folder / data[first])
+        write(synthetic, folder / f"{about.name}.{format}")
+
+
+def _describe(folder: Path, synthetic: Cohort, report: Report, policy: Policy, about: About, format: str) -> None:
+    first = synthetic.schema.table.name
+    if synthetic.linked:
+        data = {table.name: f"{table.name}.{format}" for table in synthetic.schema.tables}
+    else:
+        data = {first: f"{about.name}/{first}.{format}" if synthetic.media else f"{about.name}.{format}"}
     synthetic.schema.save(folder / "schema.toml")
     report = report.outside()
     report.save(folder / "report.html")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from proband.cohort import Cohort
+from proband.records.burned import STAMP, WATERMARK
+from proband.records.images import Images
 from proband.records.waveforms import Signals
 from proband.release.policy import Policy
 from proband.schema import Column, Table
@@ -64,6 +66,7 @@ def card(synthetic: Cohort, report: Report, policy: Policy, about: About) -> str
             ("Real patients held back to calibrate attacks", _count(sizes.get("reference"))),
             ("Synthetic patients", f"{_count(len(synthetic))} in {'; '.join(_extent(synthetic, *one) for one in tables)}"),
             *(("Signals", _signals(held)) for held in synthetic.media.values() if isinstance(held, Signals)),
+            *(("Images", _images(held)) for held in synthetic.media.values() if isinstance(held, Images)),
             ("Unit of privacy", f"the patient ({unit}), who fell on one side of the split as a whole"),
         ),
         "## How it was made",
@@ -93,6 +96,18 @@ def _signals(signals: Signals) -> str:
     """Channels, units, rate and length in words."""
     channels = ", ".join(f"{name} ({unit})" for name, unit in zip(signals.names, signals.units, strict=True))
     return f"a record of {number(signals.seconds)} s for each row, {number(signals.rate_hz)} samples a second: {channels}"
+
+
+def _images(images: Images) -> str:
+    """Size, channels, range and what is in their pixels, in words."""
+    height, width = images.size
+    spacing = f", pixels of {number(images.spacing_mm[0])} x {number(images.spacing_mm[1])} mm" if images.spacing_mm else ""
+    told = f"one for each row, {height} x {width} pixels{spacing}: {', '.join(images.channels)}, black at {number(images.low)}"
+    pixels = [
+        "the word SYNTHETIC in the lower left corner" if STAMP in images.burned_in else "no stamp",
+        "a watermark" if any(word.startswith(WATERMARK) for word in images.burned_in) else "no watermark",
+    ]
+    return f"{told} and white at {number(images.high)}{images.unit and ' '}{images.unit}; in the pixels: {' and '.join(pixels)}"
 
 
 def _results(report: Report) -> str:

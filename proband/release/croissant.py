@@ -14,6 +14,7 @@ from urllib.parse import quote
 import polars as pl
 
 from proband.cohort import Cohort
+from proband.records.images import Images
 from proband.release.card import NOT_FOR, About
 from proband.release.verify import sha256
 from proband.schema import Column, Table
@@ -65,6 +66,7 @@ _CONTEXT: dict[str, Any] = {
     "transform": "cr:transform",
 }
 _MEDIA_TYPES = {".parquet": "application/x-parquet", ".csv": "text/csv"}
+_IMAGE_TYPES = {".png": "image/png", ".dcm": "application/dicom"}
 
 
 def croissant(synthetic: Cohort, report: Report, about: About, folder: Path, data: Mapping[str, str]) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def croissant(synthetic: Cohort, report: Report, about: About, folder: Path, dat
         "url": f"urn:sha256:{digest}",
         "version": "1.0.0",
         "citeAs": f"{about.name}: synthetic patients by {made}, SHA-256 {digest}",
-        "keywords": ["synthetic data", "health", "tabular"],
+        "keywords": ["synthetic data", "health", "tabular", *(["medical images"] if _images(synthetic) else [])],
         "isLiveDataset": False,
         **{name: value for name, value in facts.items() if value},
         "rai:hasSyntheticData": True,
@@ -122,8 +124,27 @@ def croissant(synthetic: Cohort, report: Report, about: About, folder: Path, dat
                 "sha256": digests[file],
             }
             for file in data.values()
-        ],
+        ]
+        + ([_image_files(folder, about.name)] if _images(synthetic) else []),
         "recordSet": [_records(synthetic, table, frame, data[table.name]) for table, frame in synthetic.tables],
+    }
+
+
+def _images(synthetic: Cohort) -> bool:
+    return any(isinstance(held, Images) for held in synthetic.media.values())
+
+
+def _image_files(folder: Path, name: str) -> dict[str, Any]:
+    """The images as a set of files, each named by its row in the table; their hashes are in the signed statement."""
+    found = sorted((path.relative_to(folder).as_posix(), path) for path in (folder / name).rglob("*") if path.suffix in _IMAGE_TYPES)
+    suffix = found[0][1].suffix
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"{name}/images",
+        "name": "images",
+        "description": f"{len(found)} synthetic images, one for each row of the table.",
+        "encodingFormat": _IMAGE_TYPES[suffix],
+        "includes": f"{name}/**/*{suffix}",
     }
 
 

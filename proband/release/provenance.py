@@ -32,8 +32,8 @@ PREDICATE_TYPE = "urn:proband:release:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_VARIABLE = "PROBAND_KEY"
 
-#: A statement lists a handful of files; anything larger is not one of ours and is not read.
-LARGEST_ENVELOPE_BYTES = 4 * 1024 * 1024
+#: A statement lists some files, or 300,000 images; anything larger is not one of ours and is not read.
+LARGEST_ENVELOPE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

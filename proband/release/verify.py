@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proband.cohort import Mark
 from proband.errors import InputError, ProbandError
-from proband.records.image_folder import SUFFIXES as IMAGE_SUFFIXES
-from proband.records.image_folder import image_mark
 from proband.records.mark import UNKNOWN, find_mark, is_synthetic
+from proband.records.watermark import SURE, Found
 from proband.records.waveforms import header_mark
+from proband.release.pixels import SUFFIXES as IMAGE_SUFFIXES
+from proband.release.pixels import mark_of, watermark_of
 from proband.release.provenance import LARGEST_ENVELOPE_BYTES, Signed, key_id, opened, public_key
 
 #: The signed statement's file name inside a release.
@@ -27,7 +28,7 @@ DATA_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _HEADER, _BESIDE = ".hea", (".dat", ".synthetic.json")
 _LABELLED = (*DATA_SUFFIXES, _HEADER, *IMAGE_SUFFIXES)
 
-Status = Literal["intact", "tampered", "other signer", "unsigned", "labelled", "unlabelled"]
+Status = Literal["intact", "tampered", "other signer", "unsigned", "labelled", "watermarked", "unlabelled"]
 
 _WORDS: dict[Status, str] = {
     "intact": "Intact: every file is as it was signed.",
@@ -35,6 +36,7 @@ _WORDS: dict[Status, str] = {
     "other signer": "Signed by another key than the one you gave.",
     "unsigned": "Unsigned: labelled as synthetic, but there is no signed statement. Nobody answers for it.",
     "labelled": "Synthetic, labelled, but without its signed folder: whether it was changed cannot be told.",
+    "watermarked": "Synthetic by its watermark: the label in its header is gone. Whether it was changed cannot be told.",
     "unlabelled": "Not labelled: nothing says that these patients are synthetic. Treat them as real.",
 }
 
@@ -52,11 +54,13 @@ class Verification:
     """What was found at `path`.
 
     status   intact; tampered; other signer (not the pinned key); unsigned (labelled data without the statement that a
-             release or a pinned key calls for); labelled (a lone data file, or a folder of nothing else, with its label); unlabelled
+             release or a pinned key calls for); labelled (a lone data file, or a folder of nothing else, with its label); watermarked (a
+             lone image without its label whose pixels have the watermark); unlabelled
     faults   when tampered: every file that changed, is missing or was added
     signer   key id of whoever signed, when the signature holds
     vouched  whether the caller pinned that key; otherwise anybody could have signed
     mark     what made the patients, where a label was found
+    watermark  of a lone image file: how far the watermark stands out, and how often chance gives as much
     """
 
     path: Path
@@ -65,21 +69,31 @@ class Verification:
     signer: str | None = None
     vouched: bool = False
     mark: Mark | None = None
+    watermark: Found | None = None
+
+    @property
+    def synthetic(self) -> str:
+        """ "yes", by the label or by the watermark (p < 1e-6), else "unknown": nothing in a file can show that it is real."""
+        return "yes" if self.mark is not None or (self.watermark is not None and self.watermark.p < SURE) else "unknown"
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong: a release as it was signed, or a lone labelled file, which has no signature to break."""
-        return self.status in ("intact", "labelled")
+        """Whether nothing is wrong: a release as it was signed, or a lone file known as synthetic, which has no signature to break."""
+        return self.status in ("intact", "labelled", "watermarked")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data, for machines."""
         plain = asdict(self)
-        return {**plain, "path": str(self.path), "ok": self.ok, "message": str(self), "mark": self.mark and {**asdict(self.mark)}}
+        more = {"mark": self.mark and {**asdict(self.mark)}, "watermark": self.watermark and self.watermark._asdict()}
+        return {**plain, "path": str(self.path), "ok": self.ok, "synthetic": self.synthetic, "message": str(self), **more}
 
     def __str__(self) -> str:
         lines = [_WORDS[self.status], *(f"  {_shown(fault.name)}: {fault.what}" for fault in self.faults)]
         if self.mark is not None and self.mark != UNKNOWN:
             lines.append(f"Made by {self.mark.synthesizer} {self.mark.version}, seed {self.mark.seed}.")
+        if self.watermark is not None:
+            there = "found" if self.watermark.p < SURE else "not found"
+            lines.append(f"Watermark {there}: p = {self.watermark.p:.1g}, and {SURE:g} or less is asked for.")
         if self.signer is not None:
             trust = (
                 "the key that you gave" if self.vouched else "not vouched for: compare the key id with the signer's own, or pin their key"
@@ -88,28 +102,33 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify(path: str | Path, key: str | Path | Ed25519PublicKey | None = None) -> Verification:
-    """Check a release folder, or a data file taken out of one.
+def verify(path: str | Path, key: str | Path | Ed25519PublicKey | None = None, *, watermark: str | None = None) -> Verification:
+    """Check a release folder, or a data file taken out of one: a table, a recording, an image (.png, .jpg, .dcm, .nii, .nii.gz).
 
-    key  the signer's public key (PEM file) to pin; without it any valid signature is accepted, and the answer says so
+    key        the signer's public key (PEM file) to pin; without it any valid signature is accepted, and the answer says so
+    watermark  the key that an image's watermark is sought with; the one that everybody knows unless told
 
     A data file that still lies beside its statement is checked with its whole folder. Raises InputError when `path` or
     `key` cannot be read; whatever is wrong inside is an answer, not an error.
     """
     path, pinned = Path(path), key if key is None or isinstance(key, Ed25519PublicKey) else public_key(key)
     if not os.path.exists(path):
-        raise InputError(f"'{path}' does not exist. Give a release folder, or a data file ({', '.join(DATA_SUFFIXES)}).")
+        raise InputError(
+            f"'{path}' does not exist. Give a release folder, or a data file ({', '.join((*DATA_SUFFIXES, *IMAGE_SUFFIXES))})."
+        )
     try:
         if path.is_dir():
             return _folder(path, pinned)
-        return _folder(path.parent, pinned) if (path.parent / STATEMENT).is_file() else _file(path, pinned)
+        return _folder(path.parent, pinned) if (path.parent / STATEMENT).is_file() else _file(path, pinned, watermark)
     except OSError as error:
         raise InputError(f"'{error.filename or path}' cannot be read: {error.strerror}. Ask for the right to read it.") from error
 
 
-def _file(path: Path, pinned: Ed25519PublicKey | None) -> Verification:
+def _file(path: Path, pinned: Ed25519PublicKey | None, watermark: str | None) -> Verification:
     mark = _mark(path)
-    return Verification(path, "unlabelled" if mark is None else "labelled" if pinned is None else "unsigned", mark=mark)
+    found = watermark_of(path, watermark) if path.name.lower().endswith(IMAGE_SUFFIXES) else None
+    known: Status = "labelled" if mark is not None else "watermarked" if found is not None and found.p < SURE else "unlabelled"
+    return Verification(path, known if pinned is None or known == "unlabelled" else "unsigned", mark=mark, watermark=found)
 
 
 def _folder(folder: Path, pinned: Ed25519PublicKey | None) -> Verification:
@@ -195,7 +214,7 @@ def _mark(path: Path) -> Mark | None:
         if path.name.endswith(_HEADER):
             return header_mark(path)
         if path.name.lower().endswith(IMAGE_SUFFIXES):
-            return image_mark(path)
+            return mark_of(path)
         return find_mark(path) if is_synthetic(path) else None
     except (ProbandError, OSError, ValueError, pl.exceptions.PanicException):
         return None

@@ -47,6 +47,20 @@ def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> tupl
     return low, high
 
 
+def wilson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
+    """A share with its score interval: near its level on average, and shorter than the exact one (Wilson, JASA 1927).
+
+    >>> [round(end, 3) for end in wilson(5, 10)]
+    [0.5, 0.237, 0.763]
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"{successes} successes in {trials} trials: give 0 <= successes <= trials and at least one trial")
+    z, share = float(stats.norm.ppf((1 + level) / 2)), successes / trials
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
 def share_difference(successes: tuple[int, int], trials: tuple[int, int], *, level: float = 0.95) -> Estimate:
     """The first share minus the second, with an interval recovered from the two Clopper-Pearson intervals.
 

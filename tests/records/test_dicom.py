@@ -85,12 +85,26 @@ def test_images_of_one_patient_are_one_series_and_each_is_its_own(tmp_path: Path
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
-def test_the_standards_own_check_finds_nothing_but_what_it_does_not_know(tmp_path: Path) -> None:
-    """Debian's dciodvfy is older than Synthetic Data (0008,001C), which came into the standard in 2023: its one error."""
-    write_dicom(tmp_path / "a.dcm", pixels(np.int16), Images(pixels(np.int16)[None]), mark=MARK, patient="p1", number=1)
-    told = subprocess.run(["dciodvfy", str(tmp_path / "a.dcm")], capture_output=True, text=True).stderr
-    errors = [line for line in told.splitlines() if line.startswith("Error")]
-    assert all("0x0008,0x001c" in line for line in errors), errors
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("burned_in", [(), ("watermark:12345678", "stamp")])
+def test_the_standards_own_check_finds_nothing_but_what_it_does_not_know(tmp_path: Path, dtype: type, burned_in: tuple[str, ...]) -> None:
+    """Debian's dciodvfy is of 2022, and Synthetic Data (0008,001C) came into the standard in 2023: one error says so. Without it, none."""
+
+    def errors(path: Path) -> list[str]:
+        done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
+        return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+
+    like = Images(pixels(dtype)[None], high=200, unit="HU" if dtype is np.int16 else "", spacing_mm=(0.5, 0.7), burned_in=burned_in)
+    write_dicom(tmp_path / "a.dcm", like.values[0], like, mark=MARK, patient="p1", number=1)
+    unknown = errors(tmp_path / "a.dcm")
+    assert len(unknown) <= 1 and all("not a recognized standard attribute - (0x0008,0x001c)" in line for line in unknown), unknown
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    assert data.SyntheticData == "YES" and data.BurnedInAnnotation == ("YES" if burned_in else "NO")
+    del data.SyntheticData
+    data.save_as(tmp_path / "b.dcm")
+    assert errors(tmp_path / "b.dcm") == []
+    write_dicom(tmp_path / "c.dcm", like.values[0], like, mark=None, patient="p1", number=1)
+    assert errors(tmp_path / "c.dcm") == [], "of real patients"
 
 
 def encrypted(path: Path) -> None:
