@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def _kermany(folder: Path) -> tuple[pl.DataFrame, np.ndarray, str, set[str]]:
 
     held = np.load(folder / "kermany_128_jpeg.npz", allow_pickle=False)
     ends, jpeg = held["offsets"], held["jpeg"]
-    images = [np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes())).convert("L")) for a, b in zip(ends, ends[1:], strict=False)]
+    images = [np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes())).convert("L")) for a, b in pairwise(ends)]
     finding = np.array(["normal", "bacteria", "virus"])[held["labels"]]
     patient = [str(one) for one in held["patient"]]
     frame = pl.DataFrame({"image": [f"i{at}" for at in range(len(images))], "patient": patient, "finding": finding})
@@ -216,7 +217,7 @@ def main() -> None:
 
 
 def show(name: str, figures: dict[str, float | str]) -> None:
-    cells = ("" if column not in figures else figures[column] for column in COLUMNS)
+    cells = (figures.get(column, "") for column in COLUMNS)
     print(
         f"{name:<28}"
         + "".join(f"{cell if isinstance(cell, str) else format(cell, '.3f' if abs(cell) < 10 else '.0f'):>11}" for cell in cells),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from proband.encode.waveforms import covariances
-from proband.game.images import multiple
 from proband.records.images import Images, resized
 
 SKETCHED = 64  # pixels of a side at most that the sketch is drawn in
@@ -17,27 +16,23 @@ RIDGE = 0.5  # images by which an attribute's effect is drawn to none: a level o
 TURNS = 1  # power iterations of the principal components: the first ninety-six are exact with so many more beside them
 
 
-def to_canvas(images: Images) -> np.ndarray:
-    """(images, channels, height, width) float32 from -1 to 1, edges repeated to sides that can be halved as often as the players do."""
-    values = np.clip(images.scaled(), -1, 1).astype(np.float32)
-    return np.pad(values, ((0, 0), (0, 0), *_margins(images.size)), mode="edge")
+def to_canvas(images: Images, of: int) -> np.ndarray:
+    """(images, channels, height, width) float32 from -1 to 1, edges repeated to sides that are multiples of `of`."""
+    height, width = images.size
+    padding = _margins(images.size, (height + -height % of, width + -width % of))
+    return np.pad(images.scaled(), ((0, 0), (0, 0), *padding), mode="edge")
 
 
 def from_canvas(values: np.ndarray, like: Images) -> Images:
-    """And back: in the units, range and type of `like`."""
-    (top, _), (left, _) = _margins(like.size)
+    """And back: in the size, units, range and type of `like`."""
     height, width = like.size
-    return like.unscaled(np.clip(values[:, :, top : top + height, left : left + width], -1, 1))
+    (top, _), (left, _) = _margins(like.size, (values.shape[2], values.shape[3]))
+    return like.unscaled(values[:, :, top : top + height, left : left + width])
 
 
-def _margins(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """What is added before and after each axis."""
-    of = multiple(min(size))
-    found = []
-    for side in size:
-        more = -side % of
-        found.append((more // 2, more - more // 2))
-    return found
+def _margins(size: tuple[int, int], canvas: tuple[int, int]) -> list[tuple[int, int]]:
+    """What the canvas has more than the image, before and after, of each axis."""
+    return [((long - side) // 2, long - side - (long - side) // 2) for side, long in zip(size, canvas, strict=True)]
 
 
 def sketch_of(values: np.ndarray, given: np.ndarray, kinds: int, *, seed: int) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from proband.records.stamp import stamped
 from proband.records.watermark import LEAST, PUBLIC, key_id, marked
 
 STAMP, WATERMARK = "stamp", "watermark:"
+BESIDE = "noise of real images beside made ones"  # a key, and no secret
 
 
 def burned(images: Images, *, stamp: bool = True, watermark: bool | str = True) -> Images:
@@ -43,11 +44,14 @@ def burned(images: Images, *, stamp: bool = True, watermark: bool | str = True) 
 
 
 def alike(images: Images, others: Images) -> Images:
-    """`images` with a stamp where `others` have one: real images beside stamped ones, so that a judge does not look at the corner alone.
+    """`images` with a stamp where `others` have one, and with as faint a noise as their watermark: real images beside made ones, so that a
+    judge does not look at the corner or the noise alone.
 
-    In memory, to be judged: such images are not synthetic and are never written.
+    In memory, to be judged: such images are not synthetic and are never written. The noise is of a key that nobody seeks.
     """
-    return burned(images, stamp=STAMP in others.burned_in, watermark=False)
+    hides = any(word.startswith(WATERMARK) for word in others.burned_in)
+    own = any(word.startswith(WATERMARK) for word in images.burned_in)
+    return burned(images, stamp=STAMP in others.burned_in, watermark=BESIDE if hides and not own else False)
 
 
 def _has_room(images: Images) -> bool:

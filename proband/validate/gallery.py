@@ -10,6 +10,7 @@ import polars as pl
 
 from proband import seeds
 from proband.errors import InputError
+from proband.records.burned import alike
 from proband.records.images import Images, resized
 from proband.stats import images as stats
 from proband.stats.resampling import Patients
@@ -60,6 +61,7 @@ class Gallery:
         cohorts = {name: getattr(evidence, name) for name in PARTS}
         train = images_of(evidence.train)
         held = {name: _alike(name, images_of(cohort), train) for name, cohort in cohorts.items()}
+        held = {name: alike(one, held["synthetic"]) for name, one in held.items()}
         values, patients, frames, count = {}, {}, {}, {}
         for name, parts in SIDES.items():
             codes = [owners_of(cohorts[part]) for part in parts]
