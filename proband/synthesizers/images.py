@@ -263,7 +263,7 @@ def steps_in(minutes: float, shape: tuple[int, ...]) -> int:
     """Rounds that fit in `minutes` on two ordinary cores: a fixed sum, not a measurement, so that the same seed plays the same game."""
     channels, height, width = shape[1:]
     seen = max(1, SEEN / min(height, width)) ** 2 * height * width * (1 if channels in (1, 3) else channels)
-    return round(minutes * 60 / (BATCH * (2e-3 + 2.5e-6 * seen + 1.5e-6 * height * width)))
+    return round(minutes * 60 / (BATCH * (2e-3 + 5e-6 * seen + 5.2e-6 * height * width)))
 
 
 def images_of(cohort: Cohort) -> tuple[str, Images]:

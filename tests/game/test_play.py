@@ -255,6 +255,31 @@ def test_an_interrupt_passes_through_and_restores_the_setting():
     assert torch.are_deterministic_algorithms_enabled() == before
 
 
+def test_what_was_kept_goes_on_to_the_same_generator():
+    """Ten rounds at once, or six and then four in players that know nothing of the six; the warm-up is part of what has to fit."""
+    real = torch.randn(64, 1, generator=seeded(1))
+
+    def batches(rng):
+        while True:
+            yield Pairs(real[torch.randint(64, (16,), generator=rng)])
+
+    def played(before=None, kept=None):
+        rng = seeded(2)
+        game = two_players(1, rng)
+        keep = None if kept is None else lambda progress, averaged: kept.append(copy.deepcopy(progress))
+        moves = {"judge_turn": judge_turn, "forge_turn": forge_turn, "rng": rng, "warm": 8, "look_every": 3}
+        made = play(game, batches(rng), steps=10, held_out=Pairs(real), before=before, keep=keep, **moves)
+        return made.state_dict(), game.history
+
+    kept = []
+    whole, history = played(kept=kept)
+    assert [progress.step for progress in kept] == [3, 6, 9, 10]
+    again, known = played(before=kept[1])
+    assert known == history and all(torch.equal(again[name], value) for name, value in whole.items())
+    with pytest.raises((KeyError, RuntimeError)):
+        played(before=kept[1]._replace(tensors={"rollbacks": torch.tensor(0)}))
+
+
 def test_success_counts_pairs_and_half_the_ties():
     """Fakes are all zero; the discriminator reads the number: 2 of 4 real numbers are above, one ties."""
     game = Game(lambda noise, given: torch.zeros_like(noise), lambda x, given: x[:, 0], lambda count, rng: torch.ones(count, 1))

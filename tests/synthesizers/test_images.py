@@ -23,7 +23,7 @@ def cohort() -> Cohort:
 
 @pytest.fixture(scope="module")
 def model(cohort: Cohort) -> ImageGAN:
-    return ImageGAN(minutes=0.03).fit(cohort, seed=1)
+    return ImageGAN(minutes=0.06).fit(cohort, seed=1)
 
 
 def pixels(made: Cohort) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_the_gaussian_alone_keeps_the_contract(cohort: Cohort):
 def test_the_game_is_played_and_judged(model: ImageGAN):
     gaussian, game = model.stages
     assert gaussian["kept"] + game["kept"] == 1 and 0 <= game["membership"] <= 1
-    assert model.history[-1][0] == images.steps_in(0.03, (0, 1, 24, 24))
+    assert model.history[-1][0] == images.steps_in(0.06, (0, 1, 24, 24))
 
 
 def test_images_are_as_their_attributes_say(model: ImageGAN):
@@ -62,7 +62,7 @@ def test_a_condition_holds_for_row_and_image(model: ImageGAN):
 def test_the_same_seed_gives_the_same_images_saved_or_not(model: ImageGAN, cohort: Cohort, tmp_path: Path):
     made = model.sample(20, seed=4)
     assert model.sample(20, seed=4).fingerprint == made.fingerprint != model.sample(20, seed=5).fingerprint
-    assert ImageGAN(minutes=0.03).fit(cohort, seed=1).sample(20, seed=4).fingerprint == made.fingerprint
+    assert ImageGAN(minutes=0.06).fit(cohort, seed=1).sample(20, seed=4).fingerprint == made.fingerprint
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     assert again.sample(20, seed=4).fingerprint == made.fingerprint and again.stages == model.stages
@@ -79,8 +79,8 @@ def test_killed_it_goes_on_to_the_same_model(model: ImageGAN, cohort: Cohort, tm
 
     kept, seen = tmp_path / "kept", list[int]()
     with pytest.raises(KeyboardInterrupt):
-        ImageGAN(minutes=0.03).fit(cohort, seed=1, on_step=stop, unfinished=kept)
-    again = ImageGAN(minutes=0.03).fit(cohort, seed=1, on_step=lambda step, *_: seen.append(step), unfinished=kept)
+        ImageGAN(minutes=0.06).fit(cohort, seed=1, on_step=stop, unfinished=kept)
+    again = ImageGAN(minutes=0.06).fit(cohort, seed=1, on_step=lambda step, *_: seen.append(step), unfinished=kept)
     assert seen[0] == 5
     assert again.sample(5, seed=0).fingerprint == model.sample(5, seed=0).fingerprint
 
@@ -89,7 +89,7 @@ def test_the_picture_is_there_while_it_learns(cohort: Cohort, tmp_path: Path):
     from PIL import Image
 
     seen = list[bool]()
-    ImageGAN(minutes=0.005).fit(
+    ImageGAN(minutes=0.02).fit(
         cohort, seed=0, watch=tmp_path / "seen.png", on_step=lambda *_: seen.append((tmp_path / "seen.png").exists())
     )
     with Image.open(tmp_path / "seen.png") as sheet:
