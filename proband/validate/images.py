@@ -13,7 +13,7 @@ from proband.stats import images as stats
 from proband.stats.resampling import Patients, around, percentiles
 from proband.validate import contact_sheets
 from proband.validate.findings import Evidence, Finding
-from proband.validate.gallery import MANY, OWN, PUBLIC, SMALL_SIDE, Gallery, Seen, seen
+from proband.validate.gallery import IMAGES, MANY, OWN, PUBLIC, SMALL_SIDE, Gallery, Seen, seen
 from proband.validate.image_classes import image_classes
 from proband.validate.recordings import FEWEST, PARTS, images_of
 from proband.validate.trials import REPEATS, Trials
@@ -38,7 +38,8 @@ def images(evidence: Evidence, *, seed: int, on_step: Step | None = None) -> lis
     """
     step = on_step or (lambda done, total, what, figures: None)
     step(0, 4, "images: features", {})
-    held, many = Gallery.of_evidence(evidence, seed=seed), Gallery.of_evidence(evidence, seed=seed, most=MANY, side=SMALL_SIDE)
+    held = Gallery.of_evidence(evidence, seed=seed, most=IMAGES)
+    many = Gallery.of_evidence(evidence, seed=seed, most=MANY, side=SMALL_SIDE)
     public, own, own_many = seen(held, many, seed=seed)
     turns = (
         lambda: faithful(held, public, own, evidence.target, seed),

@@ -18,6 +18,7 @@ from proband.validate.limits import LIMITS
 from proband.validate.whose_image import clusters, whose_image
 from tests.lungs import lungs
 
+PUBLIC_FEATURES = own_features.public_features
 TRAIN, HOLDOUT, REFERENCE, FRESH = lungs(300, 1), lungs(150, 2), lungs(150, 3), lungs(300, 4)
 
 
@@ -192,8 +193,9 @@ def test_pictures_and_what_leaves(fresh: Mapping[str, Finding]) -> None:
 @pytest.mark.slow
 def test_the_whole_with_the_public_network() -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_features, "public_features", PUBLIC_FEATURES)
         for name, most in (("IMAGES", 60), ("MANY", 150)):
-            patch.setattr(judge, name, dict.fromkeys(("train", "unseen", "synthetic"), most), raising=False)
+            patch.setattr(judge, name, dict.fromkeys(("train", "unseen", "synthetic"), most))
         reports = [validate(TRAIN, HOLDOUT, FRESH, reference=REFERENCE, target="finding", seed=0) for _ in range(2)]
     assert reports[0].json() == reports[1].json()
     names = {f.name for f in reports[0].findings}
