@@ -59,7 +59,8 @@ class Filler(nn.Module):
 def gaps(layout: Layout, tokens: Tensor, size: int, rng: torch.Generator) -> Iterator[Pairs]:
     """Endless batches of real rows: a random part of each is visible, a few fields are to be filled, the rest stays hidden."""
     fields = len(layout.levels)
-    for some, _ in shuffled(tokens, size, rng):
+    for rows in shuffled(tokens, size, rng):
+        some = rows.real
         filled = torch.randperm(fields, generator=rng)[: int(torch.randint(1, min(MOST, fields) + 1, (), generator=rng))]
         visible = torch.rand(some.shape, generator=rng) < torch.rand(len(some), 1, generator=rng)
         visible[:, filled] = False

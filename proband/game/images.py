@@ -293,7 +293,8 @@ class Viewing(Game):
 
     eyes: Eyes = through_lite
     rounds: int = 1
-    turn: Turn | None = field(default=None, repr=False)
+    turns: dict[int, Turn] = field(default_factory=dict, repr=False)
+    rights: dict[int, float] = field(default_factory=dict)  # of each side of the last round: success on pairs that it learns from
 
     @property
     def players(self) -> tuple[Generator, Discriminator]:
@@ -321,14 +322,12 @@ def judge_turn(game: Game, pairs: Pairs, rng: torch.Generator) -> Tensor:
         real_seen = game.seen(shaken(pairs.real, shake))
     made = generator.finish(sketches, noise, pairs.given)
     made_seen = game.seen(shaken(made, shake))
-    game.turn = Turn(pairs.real, sketches, made, real_seen, made_seen, shake)
+    game.turns[pairs.side] = Turn(pairs.real, sketches, made, real_seen, made_seen, shake)
     both = [torch.cat([real, made.detach()]) for real, made in zip(real_seen, made_seen, strict=True)]
     given = torch.cat([pairs.given, pairs.given])
     scores = discriminator(both, given)
     real_scores, made_scores = scores.chunk(2)
-    with torch.no_grad():
-        right = float((real_scores > made_scores).float().mean())
-        discriminator.often.add_(0.01 if right > KNOWN else -0.01).clamp_(*OFTEN)
+    game.rights[pairs.side] = float((real_scores > made_scores).float().mean())
     moved = [held + SIGMA * torch.randn(held.shape, generator=rng) for held in both]
     steepness = sum(((discriminator(moved, given) - scores) / SIGMA).square().chunk(2))
     gamma = GAMMA[0] * (GAMMA[1] / GAMMA[0]) ** min(1.0, len(game.history) / max(1, game.rounds))
@@ -338,14 +337,15 @@ def judge_turn(game: Game, pairs: Pairs, rng: torch.Generator) -> Tensor:
 def forge_turn(game: Game, pairs: Pairs, rng: torch.Generator, *, anchor: float = ANCHOR, finish: float = FINISH) -> Tensor:
     """The generator's losses, one per fake: how it compares with a real image, how far it went from its sketch, and how well real sketches
     are finished: in pixels, and in the finer maps of what the discriminator sees."""
-    assert isinstance(game, Viewing) and game.turn is not None and pairs.given is not None
+    assert isinstance(game, Viewing) and pairs.given is not None
     generator, discriminator = game.players
-    turn, game.turn = game.turn, None
+    turn = game.turns.pop(pairs.side)
     with torch.no_grad():
         real_scores = discriminator(turn.real_seen, pairs.given)
-    discriminator.requires_grad_(False)  # its slopes would be found in vain
+        if pairs.side == 0:  # all sides have judged, and none reads this now
+            right = sum(game.rights.values()) / len(game.rights)
+            discriminator.often.add_(0.01 if right > KNOWN else -0.01).clamp_(*OFTEN)
     losses = softplus(real_scores - discriminator(turn.made_seen, pairs.given))
-    discriminator.requires_grad_(True)
     astray = (course(turn.made) - course(turn.sketches)).square().mean((1, 2, 3))
     losses = losses + anchor * astray + BEYOND * relu(turn.made.abs() - ALLOWED).square().mean((1, 2, 3))
     half = max(1, len(turn.real) // 2)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from proband.errors import ProbandError
+from proband.stats.cores import on_cores
 
 #: How often a non-finite loss may send the players back before `play` gives up.
 ROLLBACKS = 6
@@ -25,6 +26,7 @@ class Pairs(NamedTuple):
 
     real: Tensor  # (examples, ...)
     given: Tensor | None = None  # (examples, ...), None: nothing is told
+    side: int = 0  # which part of a batch this is, where its parts are played side by side
 
 
 @dataclass
@@ -79,7 +81,7 @@ def play(
     on_step: Callable[[int, int, str, Mapping[str, float]], None] | None = None,
     before: Progress | None = None,
     keep: Callable[[Progress, nn.Module], None] | None = None,
-    threads: int = THREADS,
+    sides: int = 1,
 ) -> nn.Module:
     """Play `steps` rounds and return the generator whose weights are averaged over the rounds.
 
@@ -93,7 +95,8 @@ def play(
     on_step     called after every round with (round, rounds, "game", figures); what it raises ends the game
     keep        called at every look with the progress and the averaged generator; the progress, given as `before` to a game that began
                 alike, goes on from there to the same generator, where `batches` draw from `rng` alone
-    threads     of each operation: their number is part of the result
+    sides       parts of a batch that are played side by side on as many cores, each with numbers of its own: how many is part of the
+                result, the cores are not
 
     A non-finite loss or gradient sends both players back to the last look with half the step size; ProbandError after the
     sixth time. Adam(0, .99) and the falling step size follow Huang et al., NeurIPS 2024.
@@ -108,11 +111,15 @@ def play(
         game.history[:] = before.looks
         _gone_on(stateful, before.tensors, rng)
     last_good = _snapshot(stateful)
-    with deterministic(threads):
+    with deterministic():
         for step, pairs in zip(range(begun + 1, steps + 1), batches, strict=False):
             pace = min(1.0, step / warm) * 0.5**rollbacks * (0.55 + 0.45 * math.cos(math.pi * step / steps))
-            judge_loss = _descend(judge_turn(game, pairs, rng), judge_steps, rates[0] * pace)
-            forge_loss = _descend(forge_turn(game, pairs if private is None else private, rng), forge_steps, rates[1] * pace)
+            if sides > 1:
+                judge_loss = _descend_together(judge_turn, game, pairs, sides, rng, judge_steps, rates[0] * pace)
+                forge_loss = _descend_together(forge_turn, game, pairs, sides, rng, forge_steps, rates[1] * pace)
+            else:
+                judge_loss = _descend(judge_turn(game, pairs, rng), judge_steps, rates[0] * pace)
+                forge_loss = _descend(forge_turn(game, pairs if private is None else private, rng), forge_steps, rates[1] * pace)
             if not math.isfinite(judge_loss + forge_loss):
                 rollbacks += 1
                 if rollbacks > ROLLBACKS:
@@ -160,12 +167,12 @@ def shuffled(real: Tensor, size: int, rng: torch.Generator) -> Iterator[Pairs]:
 
 
 @contextmanager
-def deterministic(number: int = THREADS) -> Iterator[None]:
-    """Only algorithms that give the same bits every time, on a fixed `number` of threads; the caller's settings come back afterwards."""
+def deterministic() -> Iterator[None]:
+    """Only algorithms that give the same bits every time, on a fixed number of threads; the caller's settings come back afterwards."""
     before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(number)
+    torch.set_num_threads(THREADS)
     try:
         yield
     finally:
@@ -178,13 +185,45 @@ def _descend(losses: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> f
     optimizer.zero_grad(set_to_none=True)
     loss = losses.mean()
     loss.backward()
+    return _stepped(loss.detach(), optimizer, rate)
+
+
+def _descend_together(
+    turn: JudgeTurn, game: Game, pairs: Pairs, sides: int, rng: torch.Generator, optimizer: torch.optim.Optimizer, rate: float
+) -> float:
+    """As `_descend`, the batch in parts side by side; what they find is added in their order."""
+    parts = [
+        Pairs(real, given, side)
+        for side, (real, given) in enumerate(
+            zip(pairs.real.chunk(sides), [None] * sides if pairs.given is None else pairs.given.chunk(sides), strict=True)
+        )
+    ]
+    numbers = torch.randint(2**62, (sides,), generator=rng).tolist()
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+    def slope(part: Pairs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        torch.set_num_threads(THREADS)  # a new thread may not have heard
+        loss = turn(game, part, torch.Generator().manual_seed(numbers[part.side])).sum() / len(pairs.real)
+        return loss.detach(), torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+    optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros(())
+    for loss, slopes in on_cores(slope, parts):
+        total = total + loss
+        for parameter, found in zip(parameters, slopes, strict=True):
+            parameter.grad = found if parameter.grad is None else parameter.grad.add_(found)
+    return _stepped(total, optimizer, rate)
+
+
+def _stepped(loss: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> float:
+    """One step along the gradients at hand; NaN, and no step, when the loss or one of them is not finite."""
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not torch.isfinite(torch.stack([loss.detach(), *(g.abs().sum() for g in gradients)])).all():
+    if not torch.isfinite(torch.stack([loss, *(g.abs().sum() for g in gradients)])).all():
         return math.nan
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
-    return float(loss.detach())
+    return float(loss)
 
 
 def _snapshot(stateful: Iterable[Any]) -> list[Any]:

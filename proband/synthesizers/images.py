@@ -32,11 +32,12 @@ from proband.game.images import (
     through_haar,
     through_lite,
 )
-from proband.game.play import Pairs, Progress, deterministic, play
+from proband.game.play import THREADS, Pairs, Progress, deterministic, play
 from proband.records.images import Images
 from proband.records.pictures import save_grid
 from proband.schema import Schema
 from proband.schema.model import validated
+from proband.stats.cores import on_cores
 from proband.stats.images import kid
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers.copula import GaussianCopula
@@ -49,7 +50,7 @@ BATCH = 16
 RATES = (5e-4, 5e-4)  # of discriminator and generator: 1e-3 exploded
 WARM = 100  # rounds over which they begin
 EMA = 0.998  # share of the averaged weights that survives a round
-THREADS = 2  # of each operation: as many on every machine, since their number is part of the result
+SIDES = 2  # of a batch, played side by side: as many whatever the cores, so that they change nothing
 HELD_OUT = 0.1  # share of the training patients that the gate judges by
 FEWEST = 100  # images below which a sketch would be a handful of patients
 FEWEST_OF_LEVEL = 5  # patients that each level of a column must have: an image of a level of three would be theirs
@@ -57,7 +58,7 @@ FEWEST_ASIDE = 20  # images below which the gate could not tell
 RISK = 0.02  # by which the game may raise the success of the membership attack: fewer than a thousand images tell no less
 LOOKS = 40  # at the game: progress kept, a picture drawn
 LARGEST = 256  # pixels of a side
-AT_ONCE = 2**21  # pixels drawn at a time
+AT_ONCE = 2**19  # pixels drawn at a time on a core
 SHOWN = (12, 6)  # images of a row of the picture, and rows at most
 EDITION = 1  # to be raised whenever learning changes: what an older one kept is not gone on from
 
@@ -391,7 +392,7 @@ def _played(
         on_step=on_step,
         before=None if kept is None else kept.read("game"),
         keep=keep,
-        threads=THREADS,
+        sides=SIDES,
     )
     assert isinstance(averaged, Generator)
     return averaged
@@ -409,7 +410,7 @@ def _judged(start: Generator, played: Generator, real: Pairs, unseen: Pairs, eye
     """What the gate finds of the Gaussian and of the game: `kid`, the distance to held-out images in what the discriminator sees, and
     `membership`, the AUC of the nearest-neighbour ratio, which may not rise by more than .02."""
     assert real.given is not None
-    with deterministic(THREADS):
+    with deterministic():
         known, others = summary(real.real, start.sketch, eyes), summary(unseen.real, start.sketch, eyes)
         spread = known.std(axis=0) + 1e-6
         attack = attacker(known[:, :ATTRIBUTED], others[:, :ATTRIBUTED], seed)
@@ -441,17 +442,22 @@ def summary(images: Tensor, sketch: Sketch, eyes: Eyes) -> np.ndarray:
     return torch.cat(found).numpy().astype(float)
 
 
-@torch.no_grad()
 def _made(generator: Generator, given: Tensor, rng: torch.Generator, *, finished: bool) -> Tensor:
     """(images, channels, height, width) in [-1, 1], of the game or of the Gaussian."""
     height, width = generator.sketch.size
-    parts = [torch.zeros(0, generator.sketch.canvas[0], height, width)]
-    with deterministic(THREADS):
-        for some in given.split(max(1, AT_ONCE // (height * width))):
-            noise = generator.noise(len(some), rng)
-            made = generator(noise, some) if finished else generator.sketch.whole(noise.normal, some, rng)
-            parts.append(made.clamp(-1, 1))
-    return torch.cat(parts)
+    parts = given.split(max(1, AT_ONCE // (height * width)))
+    numbers = torch.randint(2**62, (len(parts),), generator=rng).tolist()
+
+    @torch.no_grad()
+    def made(at: int) -> Tensor:
+        torch.set_num_threads(THREADS)  # a new thread may not have heard
+        own = torch.Generator().manual_seed(numbers[at])
+        noise = generator.noise(len(parts[at]), own)
+        drawn = generator(noise, parts[at]) if finished else generator.sketch.whole(noise.normal, parts[at], own)
+        return drawn.clamp(-1, 1)
+
+    with deterministic():
+        return torch.cat([torch.zeros(0, generator.sketch.canvas[0], height, width), *on_cores(made, range(len(parts)))])
 
 
 def _watched(path: Path, like: Images, attributes: Attributes, told: np.ndarray, seed: int) -> Callable[[Generator, bool], None]:
