@@ -42,6 +42,7 @@ COLUMNS = [
 ]
 MANY = 800  # images a side that are compared
 MADE = 3000
+BANKS = 20  # of training patients, among whom the nearest is sought
 NETS = 3  # that learn from each set: their probabilities are averaged
 
 
@@ -124,18 +125,19 @@ class Judge:
     def __init__(self, train: Cohort, unseen: Cohort, target: str, seed: int) -> None:
         self.target, self.levels = target, sorted(train.frame[target].unique())
         self.train, self.unseen, self.rng = train, unseen, np.random.default_rng(seed)
-        # As many patients on either side, one image of each: else the larger side is nearer by chance.
-        banks = [self._one_each(part) for part in (train, unseen)]
-        size = min(map(len, banks))
-        self.banks = [self._seen(scaled(part)[rows[:size]]) for part, rows in zip((train, unseen), banks, strict=True)]
+        # As many patients on either side, one image of each: else the larger side is nearer by chance. Of the training patients, who are
+        # more, several such banks: which were drawn should not matter.
+        other = self._one_each(unseen)
+        self.known = self._seen(scaled(train)[(rows := self._one_each(train, most=len(train)))])
+        self.stranger = self._seen(scaled(unseen)[other[: len(rows)]])
         self.seen = [self._seen(self._some(scaled(part))) for part in (train, unseen)]
         self.blurred = self._seen(blurred(self._some(scaled(unseen))))
 
-    def _one_each(self, part: Cohort) -> np.ndarray:
+    def _one_each(self, part: Cohort, most: int = MANY) -> np.ndarray:
         key = part.schema.table.key
         order = self.rng.permutation(part.frame.height)
         _, first = np.unique(part.frame[key].to_numpy()[order], return_index=True)
-        return self.rng.permutation(order[first])[:MANY]
+        return self.rng.permutation(order[first])[:most]
 
     def _some(self, images: np.ndarray) -> np.ndarray:
         return images[self.rng.permutation(len(images))[:MANY]]
@@ -165,8 +167,8 @@ class Judge:
         """One row of the table."""
         seen = self._seen(self._some(scaled(made)))
         shares = cover(self.seen[1], seen)
-        near, of = nearer(seen, *self.banks, self.rng)
-        low, high = clopper_pearson(near, of)
+        near, of = np.mean([nearer(seen, self.known, self.stranger, self.rng) for _ in range(BANKS)], axis=0)
+        low, high = clopper_pearson(round(near), round(of))
         own = self.probabilities(self.train, made).argmax(axis=1) == self._classes(made)
         return {
             "KID-cal": calibrated(seen, *self.seen, self.blurred),
