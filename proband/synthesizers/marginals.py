@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -126,6 +126,10 @@ class PrivateMarginals:
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds noisy answers only: the guarantee covers it as it covers the patients drawn from it."""
+        write_model(path, self.name, *self.state())
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Plain data and arrays: what a model folder holds, for those who keep one inside their own."""
         learned = self._learned
         plain, arrays = learned.encoder.state()
         config = {
@@ -133,15 +137,16 @@ class PrivateMarginals:
             "total": learned.total, "spends": [list(spend) for spend in learned.spends], "on_synthetic": learned.on_synthetic,
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
-        write_model(path, self.name, config, found | {"cell": learned.cell, "chances": learned.chances})
+        return config, found | {"cell": learned.cell, "chances": learned.chances}
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder; a missing, oversized, altered or hostile file raises InputError."""
-        return restore(path, cls.name, cls._rebuilt)
+        return restore(path, cls.name, cls.rebuilt)
 
     @classmethod
-    def _rebuilt(cls, stored: Model) -> Self:
+    def rebuilt(cls, stored: Model) -> Self:
+        """The same from `state`. ValueError or KeyError when its parts do not fit together."""
         config, arrays = stored.config, stored.arrays
         encoder = TableEncoder.restored(validated(config["schema"], "The model's schema"), config["encoder"], under("encoder.", arrays))
         cell, chances = arrays["cell"], arrays["chances"]
