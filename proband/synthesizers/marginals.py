@@ -163,10 +163,10 @@ class PrivateMarginals:
         return model
 
 
-def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
+def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None, share_of_budget: float = 1.0) -> _Fitted:
     """All that is learned of the patients, by `budget` alone: with the same answers and seed, the same comes out whoever they are."""
     ready(cohort.schema)
-    rho = {what: share * budget.rho for what, share in SHARES.items()}
+    rho = {what: share * share_of_budget * budget.rho for what, share in SHARES.items()}
     patients = one_row_each(cohort)
     total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
     encoder = private_encoder(patients, budget, rho=rho["ranges"], rng=seeds.generator(seed, "marginals", "stand-ins"))
@@ -221,7 +221,7 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
         on_step(1, 1, "fit to noisy counts", {})
     chances = layout.softmax(logits).numpy().astype(np.float64)
     cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
-    return _Fitted(encoder, cell, chances, total, budget.spends, cohort.mark is not None)
+    return _Fitted(encoder, cell, chances, total, list(budget.spends), cohort.mark is not None)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from proband.synthesizers.marginals import PrivateMarginals
 TABLE = 0.1  # of the budget: the table. What a table of one column leaves of it goes to the images
 DRAWN = 4000  # patients of the noisy table, who tell groups and scales: real ones are not asked again
 GROUPS = 24  # at most, the largest: the others share what everybody looks like
-QUICKER = 2.0  # rounds that fit in the time of one of ImageGAN's: no image of a patient is looked at, and there is no discriminator
 
 
 class _Asked(NamedTuple):
@@ -107,19 +106,16 @@ class PrivateImageGAN:
     def fit(self, cohort: Cohort, *, seed: int, on_step: OnStep | None = None) -> Self:
         """Ask the train part of a cohort, once, then learn from the answers. InputError when its schema is not public, when it holds no
         images or linked tables, and when their range may have been read off the pixels."""
-        self._fitted = finished(self._asked(cohort, seed), minutes=self.minutes, seed=seed, on_step=on_step)
+        self._fitted = finished(self._asked(cohort, Budget(self.rho), seed), minutes=self.minutes, seed=seed, on_step=on_step)
         return self
 
-    def _asked(self, cohort: Cohort, seed: int) -> _Asked:
-        """All that patients are asked, by one budget. Nothing else of the cohort is handed on."""
+    def _asked(self, cohort: Cohort, budget: Budget, seed: int) -> _Asked:
+        """All that patients are asked, by `budget` alone. Nothing else of the cohort is handed on."""
         ready(cohort.schema)
         name, images = images_of(cohort)
         like = self._like(images)
-        budget = Budget(self.rho)
         table = PrivateMarginals(epsilon=self.epsilon, delta=self.delta)
-        own = Budget(TABLE * budget.rho)
-        table._fitted = marginals.learned(replace(cohort, media={}), own, seed=seed)
-        budget.spends += own.spends
+        table._fitted = marginals.learned(replace(cohort, media={}), budget, seed=seed, share_of_budget=TABLE)
         attributes = _attributes(table, seed)
         values = to_canvas(replace(images, low=like.low, high=like.high))
         key = cohort.schema.table.key
@@ -135,7 +131,7 @@ class PrivateImageGAN:
             look,
             budget,
         )
-        return _Asked(table, attributes, release, like, name, budget.spends, cohort.mark is not None)
+        return _Asked(table, attributes, release, like, name, list(budget.spends), cohort.mark is not None)
 
     def _like(self, images: Images) -> Images:
         """What the images are like, without one, as far as that is public."""
@@ -143,8 +139,8 @@ class PrivateImageGAN:
         whole = images.values.dtype.kind == "u" and (low, high) == (0, np.iinfo(images.values.dtype).max)
         if self.range is None and not whole and (images.unit, (low, high)) != (HU, CT_RANGE):
             raise InputError(
-                f"Images from low = {low:g} to high = {high:g}: that range may have been read off the patients' pixels. Give a public one, such "
-                f"as what the scanner writes: PrivateImageGAN(range=(0, 4095))."
+                f"Images from low = {low:g} to high = {high:g}: that range may have been read off the patients' pixels. Give a public one, "
+                f"such as what the scanner writes: PrivateImageGAN(range=(0, 4095))."
             )
         return Images(images.values[:0], low, high, images.channels, images.unit)  # the size of a pixel may be somebody's
 
@@ -241,7 +237,7 @@ def finished(asked: _Asked, *, minutes: float, seed: int, on_step: OnStep | None
     held = {key: torch.from_numpy(array) for key, array in arrays.items()}
     start = torch.Generator().manual_seed(seeds.integer(seed, "private images", "network"))
     generator = _generator(held, (canvas[0], canvas[1], canvas[2]), (height, width), asked.attributes.width, start)
-    steps = round(QUICKER * steps_in(minutes, (0, canvas[0], height, width)))
+    steps = steps_in(minutes, (0, canvas[0], height, width))  # a round takes no longer than one of ImageGAN's
     if steps:
         frame = asked.table.sample(DRAWN, seed=seeds.integer(seed, "private images", "learn")).frame
         told = torch.from_numpy(asked.attributes.encode(frame))
