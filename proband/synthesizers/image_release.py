@@ -28,6 +28,7 @@ PARTS = {"patients": 0.2, "loudness": 0.1, "pixels": 0.6, "bands": 0.1}
 ROOM = 2.0  # times the mean square of what is spread: above that a patient's is cut
 AT_LEAST = 1e-3  # of that, in squared units of black to white: noise may say less than nothing
 FURTHEST = 3.0  # standard deviations of a number, as encoded
+CLEAR = 1.2  # times the largest eigenvalue of noise: that is itself by chance a tenth more
 
 
 class Basis(NamedTuple):
@@ -203,7 +204,7 @@ def together(sums: np.ndarray, counts: np.ndarray, noise: float, block: np.ndarr
         middle = everybody[inside]
         middle = middle * _clear(np.mean(middle**2), groups * (noise / total) ** 2)
         apart, drowned = own[:, inside] - middle, (noise / known) ** 2
-        weight = known / known.sum()
+        weight = known**2 / np.square(known).sum()  # by precision: a group of nobody is noise alone
         signal = max(0.0, float(weight @ ((apart**2).mean(axis=1) - drowned)))
         found[:, inside] = middle + apart * (signal / (signal + drowned))[:, None]
     return found
@@ -273,7 +274,7 @@ def clear_of_noise(noisy: np.ndarray, deviation: float, floor: np.ndarray) -> np
     """
     edge = 2 * deviation * len(noisy) ** 0.5
     values, vectors = np.linalg.eigh(noisy)
-    out = values > edge * 1.05
+    out = values > edge * CLEAR
     clear = (values[out] + np.sqrt(values[out] ** 2 - edge**2)) / 2
     rest = np.eye(len(noisy)) - vectors[:, out] @ vectors[:, out].T
     return np.asarray((vectors[:, out] * clear) @ vectors[:, out].T + (rest * floor) @ rest.T)

@@ -222,7 +222,8 @@ def test_what_noise_drowns_is_taken_from_everybody():
     found = together(counts[:, None] * truth + rng.normal(0, 40, truth.shape), counts, 40.0, np.zeros(50, int))
     assert found[0].mean() == pytest.approx(1, abs=0.05) and found[1].mean() == pytest.approx(3, abs=0.05)
     assert found[2].mean() == pytest.approx(2, abs=0.5)  # two patients in noise of 40
-    assert np.abs(together(rng.normal(0, 40, truth.shape), counts, 40.0, np.zeros(50, int))).max() < 0.1
+    nothing = together(rng.normal(0, 40, truth.shape), counts, 40.0, np.zeros(50, int))
+    assert np.sqrt((nothing**2).mean()) < 0.02  # half of the noise in the mean of a thousand
 
 
 def test_directions_that_stand_out_are_kept_and_the_others_are_filled():
@@ -301,5 +302,4 @@ def test_a_folder_of_images_and_epsilon_choose_it(tmp_path: Path):
 
     write_images(replace(scans(4), mark=None), tmp_path / "scans", "csv")
     assert suited(tmp_path / "scans") == "images" and suited(tmp_path / "scans", private=True) == "private-images"
-    assert suited(tmp_path, private=True) is None or suited(tmp_path) == "images"
     assert make("private-images", epsilon=2).rho == rho_of(2, 1e-5)  # type: ignore[attr-defined]
