@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.fft import idct
 
-from proband.game.moments import Look
+from proband.game.averages import Look
 from proband.game.play import deterministic
 from proband.privacy.budget import Budget, deviation
 
@@ -150,7 +150,7 @@ def released(
     if numbers:
 
         def together_with(rows: np.ndarray) -> np.ndarray:
-            size = given[np.ix_(rows, numbers)].clip(-FURTHEST, FURTHEST) / (FURTHEST * len(numbers) ** 0.5)
+            size = given[rows][:, numbers].clip(-FURTHEST, FURTHEST) / (FURTHEST * len(numbers) ** 0.5)
             return (size[:, :, None] * apart(rows)[:, None, :]).reshape(len(rows), -1)
 
         asked = budget.total(

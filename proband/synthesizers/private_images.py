@@ -16,7 +16,7 @@ from proband.encode.images import from_canvas, sketched, to_canvas
 from proband.encode.waveforms import Attributes
 from proband.errors import InputError
 from proband.game.images import Generator
-from proband.game.moments import Look, learn
+from proband.game.averages import Look, learn
 from proband.privacy.budget import Budget, Spend, rho_of
 from proband.privacy.domain import ready
 from proband.records.dicom import CT_RANGE, HU

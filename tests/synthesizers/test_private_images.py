@@ -11,7 +11,7 @@ import torch
 from proband import Cohort, Images, InputError, PrivateImageGAN, ProbandError, load
 from proband.contract import check
 from proband.game.images import through_haar
-from proband.game.moments import Look, clouds
+from proband.game.averages import Look, clouds
 from proband.pipeline import suited
 from proband.privacy import domain
 from proband.privacy.audit import replay
