@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.forest import SequentialForest
     from proband.synthesizers.images import ImageGAN
     from proband.synthesizers.marginals import PrivateMarginals
+    from proband.synthesizers.private_images import PrivateImageGAN
     from proband.synthesizers.refine import Refined, refine
     from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.smote import Smote
@@ -74,6 +75,7 @@ _HOME = {
     "NotReleasable": "errors",
     "Policy": "release.policy",
     "ProbandError": "errors",
+    "PrivateImageGAN": "synthesizers.private_images",
     "PrivateMarginals": "synthesizers.marginals",
     "Refined": "synthesizers.refine",
     "Release": "release.bundle",

@@ -53,7 +53,7 @@ def synthesize(
     schema       a reviewed schema; without one it is guessed, and every proposal is accepted and listed in the report
     synthesizer  a name that `proband.find` knows, or "auto": chosen by the gate on the training patients alone; gan unless told,
                  sequences for linked tables, waves for recordings, images for images, marginals where `epsilon` asks for
-                 differential privacy
+                 differential privacy, and then private-images for images
     policy       internal, controlled, public, education, or the path of a policy file
     n            synthetic rows, of linked tables patients; as in the data unless told, with `epsilon` about as many as were learned from
     minutes      training time, for the synthesizers that have that dial
@@ -83,7 +83,7 @@ def synthesize(
     chosen.check_purpose(purpose)
     signer = signing_key(key)
     best = suited(data)
-    chosen_name = synthesizer or (best if epsilon is None else None)
+    chosen_name = synthesizer or suited(data, private=epsilon is not None)
     model = make(chosen_name, minutes=minutes, policy=policy, target=target, epsilon=epsilon, delta=delta)
     step = on_step or _silent
 
@@ -205,13 +205,15 @@ def make(
     return Auto(policy=policy, target=target, minutes=minutes)
 
 
-def suited(data: Any) -> str | None:
+def suited(data: Any, *, private: bool = False) -> str | None:
     """The name of the synthesizer for what the data are: waves for recordings, images for images, sequences for linked tables; None for one
-    table."""
+    table. Where it has to be `private`, private-images for images, else None."""
     from proband.records.folder import files
     from proband.records.image_folder import has_images
     from proband.records.recordings import has_records
 
+    if private:
+        return "private-images" if suited(data) == "images" else None
     if isinstance(data, Mapping):
         return "sequences"
     if not isinstance(data, str | Path) or not Path(data).is_dir():

@@ -34,6 +34,7 @@ _OURS = {
 #: What learns more than one table: found by name, but no candidate where tables are compared.
 _BEYOND = {
     "images": "proband.synthesizers.images:ImageGAN",
+    "private-images": "proband.synthesizers.private_images:PrivateImageGAN",
     "sequences": "proband.synthesizers.sequences:SequenceGAN",
     "waves": "proband.synthesizers.waveforms:WaveformGAN",
 }
@@ -129,7 +130,7 @@ def make(name: str | None = None, *, minutes: float | None = None, epsilon: floa
         if not private(name):
             raise InputError(
                 f"Synthesizer {name!r} cannot keep epsilon = {epsilon!r}: it learns from patients without noise, and what stops it or "
-                "chooses for it reads them too. Use the synthesizer marginals or duel, or leave epsilon out."
+                "chooses for it reads them too. Use the synthesizer marginals or duel, private-images for images, or leave epsilon out."
             )
         dials |= {"epsilon": epsilon} | ({} if delta is None else {"delta": delta})
     return chosen(**dials)

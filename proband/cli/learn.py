@@ -52,8 +52,7 @@ def fit(
     must_be_new(out)
     if not out.absolute().parent.is_dir():  # asked before the ledger is charged
         raise errors.InputError(f"'{out}' cannot be made: '{out.parent}' is not a folder. Make it first.")
-    best = None if synthesizer else suited(data)
-    model = make(synthesizer or (best if epsilon is None else None), minutes=minutes, epsilon=epsilon, delta=delta)
+    model = make(synthesizer or suited(data, private=epsilon is not None), minutes=minutes, epsilon=epsilon, delta=delta)
     with progress(json) as on_step:
         on_step(0, 1, "read", {})
         cohort = read_cohort(data, schema, size)

@@ -1,4 +1,5 @@
-"""A budget of differential privacy, and the only three ways to spend it: noisy counts, a noisy choice, noisy sums over chance samples.
+"""A budget of differential privacy, and the only four ways to spend it: noisy counts, a noisy choice, a noisy sum over all patients, noisy
+sums over chance samples.
 
 The unit is the patient: neighbouring cohorts differ by all rows of one. Loss is counted in rho (zero-concentrated differential
 privacy; Bun and Steinke, TCC 2016), which adds up over steps that look at each other's answers. Counts have exact noise (discrete
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +79,20 @@ class Budget:
         self._confirm(mechanism.map(sensitivity), rho, what)
         return [int(place) for place in mechanism(scores.tolist())]
 
+    def total(self, vectors: Iterable[np.ndarray], *, width: int, rho: float, what: str) -> np.ndarray:
+        """(width,) the sum of one vector a patient, none longer than 1, with noise of standard deviation `deviation(rho)`.
+
+        A patient's vector may hang on that patient alone, to the last bit. Values are cut to a grid, toward 0: no vector grows by that,
+        sums of whole numbers are exact, and so is their noise.
+        """
+        self._spend(Spend(what, rho, 1.0))
+        total = np.zeros(width, np.int64)
+        for vector in vectors:
+            if vector.shape != (width,) or not float(np.dot(vector.astype(float), vector)) <= 1 + 1e-5:  # NaN is caught too
+                raise ProbandError(f"Fault in proband: in {what} a patient adds more than was declared.")
+            total += _on_grid(vector)
+        return self._noisy(total, deviation(rho), what) / GRID
+
     def course(self, *, patients: int, rate: float, steps: int, rho: float, what: str) -> Course:
         """`steps` sums of vectors over samples in which each of `patients` is with chance `rate`, bought together. A vector has length 1
         at most. `rate` and `steps` may rest on noisy answers, not on patients."""
@@ -132,8 +148,13 @@ class Course:
         if not bool((np.einsum("pv,pv->p", vectors, vectors, dtype=float) <= 1 + 1e-5).all()):  # NaN is caught too
             raise ProbandError(f"Fault in proband: in {self.what} a patient adds more than was declared.")
         self.left, self._picked = self.left - 1, None
-        total = (vectors * ((1 - SLACK) * GRID)).astype(np.int64).sum(0)
+        total = _on_grid(vectors).sum(0)
         return self.budget._noisy(total, self.noise, self.what) / GRID
+
+
+def _on_grid(vectors: np.ndarray) -> np.ndarray:
+    """Values as whole steps of the grid, cut toward 0."""
+    return (vectors * ((1 - SLACK) * GRID)).astype(np.int64)
 
 
 def deviation(rho: float, sensitivity: float = 1.0) -> float:

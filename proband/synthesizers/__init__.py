@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from proband.synthesizers.duel import DuelGAN
     from proband.synthesizers.forest import SequentialForest
     from proband.synthesizers.images import ImageGAN
+    from proband.synthesizers.private_images import PrivateImageGAN
     from proband.synthesizers.sequences import SequenceGAN
     from proband.synthesizers.smote import Smote
     from proband.synthesizers.tables import TableGAN
@@ -24,6 +25,7 @@ _HOME = {
     "ImageGAN": "images",
     "IndependentColumns": "baselines",
     "SequentialForest": "forest",
+    "PrivateImageGAN": "private_images",
     "Smote": "smote",
     "TableDiffusion": "diffusion",
     "TableGAN": "tables",
@@ -36,6 +38,7 @@ __all__ = [
     "GaussianCopula",
     "ImageGAN",
     "IndependentColumns",
+    "PrivateImageGAN",
     "SequenceGAN",
     "SequentialForest",
     "Smote",

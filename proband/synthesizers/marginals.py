@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -126,6 +126,10 @@ class PrivateMarginals:
 
     def save(self, path: str | Path) -> None:
         """Write a model folder. It holds noisy answers only: the guarantee covers it as it covers the patients drawn from it."""
+        write_model(path, self.name, *self.state())
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Plain data and arrays: what a model folder holds, for those who keep one inside their own."""
         learned = self._learned
         plain, arrays = learned.encoder.state()
         config = {
@@ -133,15 +137,16 @@ class PrivateMarginals:
             "total": learned.total, "spends": [list(spend) for spend in learned.spends], "on_synthetic": learned.on_synthetic,
         }  # fmt: skip
         found = {f"encoder.{key}": array for key, array in arrays.items()}
-        write_model(path, self.name, config, found | {"cell": learned.cell, "chances": learned.chances})
+        return config, found | {"cell": learned.cell, "chances": learned.chances}
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a model folder; a missing, oversized, altered or hostile file raises InputError."""
-        return restore(path, cls.name, cls._rebuilt)
+        return restore(path, cls.name, cls.rebuilt)
 
     @classmethod
-    def _rebuilt(cls, stored: Model) -> Self:
+    def rebuilt(cls, stored: Model) -> Self:
+        """The same from `state`. ValueError or KeyError when its parts do not fit together."""
         config, arrays = stored.config, stored.arrays
         encoder = TableEncoder.restored(validated(config["schema"], "The model's schema"), config["encoder"], under("encoder.", arrays))
         cell, chances = arrays["cell"], arrays["chances"]
@@ -158,10 +163,10 @@ class PrivateMarginals:
         return model
 
 
-def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None) -> _Fitted:
+def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None = None, share_of_budget: float = 1.0) -> _Fitted:
     """All that is learned of the patients, by `budget` alone: with the same answers and seed, the same comes out whoever they are."""
     ready(cohort.schema)
-    rho = {what: share * budget.rho for what, share in SHARES.items()}
+    rho = {what: share * share_of_budget * budget.rho for what, share in SHARES.items()}
     patients = one_row_each(cohort)
     total = float(max(1, budget.counts(np.array([patients.frame.height]), rho=rho["patients"], what="patients")[0]))
     encoder = private_encoder(patients, budget, rho=rho["ranges"], rng=seeds.generator(seed, "marginals", "stand-ins"))
@@ -216,7 +221,7 @@ def learned(cohort: Cohort, budget: Budget, *, seed: int, on_step: OnStep | None
         on_step(1, 1, "fit to noisy counts", {})
     chances = layout.softmax(logits).numpy().astype(np.float64)
     cell = np.concatenate([group + start for group, start in zip(groups, judge.starts, strict=True)])
-    return _Fitted(encoder, cell, chances, total, budget.spends, cohort.mark is not None)
+    return _Fitted(encoder, cell, chances, total, list(budget.spends), cohort.mark is not None)
 
 
 @dataclass(frozen=True)
