@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, leaky_relu
 
 from proband.game.layers import SLOPE
 
-PACE = 10.0  # pixels that a control number of 1 stands for: the step size that suits weights then moves a grid quickly enough
+PACE, QUICK = 10.0, 60.0  # pixels that a number of 1 stands for, of a network's grid and of a domain's: what suits weights moves grids too
 KNOTS = 6  # control points a side of a domain's own shift: affine maps and wide bends, nothing smaller
 FLOOR = 1e-3  # of the local variance of descriptors, (half the range)^2: what is quieter is noise, and says nothing of shape
 
@@ -52,7 +52,7 @@ class DomainShift(nn.Module):
     @property
     def control(self) -> Tensor:
         """(1, 2, knots, knots) in pixels."""
-        return self.grid * PACE
+        return self.grid * QUICK
 
     def forward(self, images: Tensor) -> Tensor:
         return warp(images, spread(self.control, *images.shape[2:]))

@@ -17,6 +17,7 @@ from proband.stats.intervals import Estimate
 TISSUES_HU = {"bone": (200.0, np.inf), "body": (-300.0, np.inf), "air": (-np.inf, -300.0)}
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM from fine to coarse (Wang et al., 2003)
 WINDOW, SPREAD = 11, 1.5  # of SSIM's Gaussian: pixels a side, standard deviation
+BINS = 12  # levels of grey whose mutual information is told
 REACH = 5  # pixels in each direction among which a shift is looked for
 AROUND = 11  # pixels a side that are compared
 FEWEST_PLACES = 12  # below which an affine map would fit chance
@@ -134,11 +135,15 @@ def descriptors(image: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray(np.exp(-apart / (apart.mean(axis=0) + 1e-3)))
 
 
-def information(one: np.ndarray, other: np.ndarray, bins: int = 12) -> float:
-    """The mutual information of two images of one size in nats, from `bins` equally filled levels of each."""
-    codes = [np.searchsorted(np.unique(np.quantile(part, np.linspace(0, 1, bins + 1)[1:-1])), part.ravel()) for part in (one, other)]
-    joint = np.zeros((bins, bins))
-    np.add.at(joint, tuple(codes), 1 / one.size)
+def levels(images: np.ndarray) -> np.ndarray:
+    """(images, ...) each pixel's level among `BINS` that its own image fills evenly: 0 is darkest."""
+    at = np.linspace(0, 1, BINS + 1)[1:-1]
+    return np.stack([np.searchsorted(np.unique(np.quantile(image, at)), image) for image in images])
+
+
+def information(one: np.ndarray, other: np.ndarray) -> float:
+    """The mutual information of two images of one size in nats, told by their `levels`."""
+    joint = np.bincount((one * BINS + other).ravel(), minlength=BINS**2).reshape(BINS, BINS) / one.size
     expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / expected[seen])).sum())

@@ -20,16 +20,17 @@ from proband.game.flows import Registration, warp
 from proband.game.play import Pairs, deterministic, play
 from proband.game.translation import MULTIPLE, Discriminator, Generator, Paired, Unpaired, forge_paired, forge_unpaired, nothing
 from proband.records.images import Images
-from proband.stats.translation import information, moved
+from proband.stats.translation import information, levels, moved
 from proband.synthesizer import Model, OnStep, restore, under, write_model
 
 MINUTES = 10.0
 BATCH = 4
 CROP = 128  # pixels a side that are learned from at a time; the unpaired discriminator sees whole images, since it knows places
 GAMMA = 0.05  # of the zero-centred penalties
-RATES = {"aligned": (5e-4, 2e-3), "misaligned": (5e-4, 1e-3), "unpaired": (5e-4, 5e-4)}  # of discriminator and generator
-SECONDS = {"aligned": 1.6e-5, "misaligned": 1.8e-5, "unpaired": 3.4e-5}  # of a step for each pixel of an image, on an ordinary core
+RATES = {"aligned": (5e-4, 2e-3), "misaligned": (5e-4, 1e-3), "unpaired": (5e-4, 1e-3)}  # of discriminator and generator
+SECONDS = {"aligned": 2.2e-5, "misaligned": 2.6e-5, "unpaired": 4.5e-5}  # of a step for each pixel of an image, on an ordinary core
 LOOKED_AT = 24  # pairs from which it is told whether they are pairs, and lie on one another
+MOST, PARTNERS = 400, 3  # targets among which partners are looked for; partners of each source
 COARSE = 32  # pixels a side at which it is asked whether pairs are pairs: a shift of some pixels does not matter there
 ERROR = 0.01  # chance with which strangers are taken for pairs
 APART = 0.75  # pixels of common shift from which pairs count as misaligned
@@ -148,7 +149,7 @@ class Translator:
         player: Paired | Unpaired
         if mode == "unpaired":
             player = Unpaired(net, rng)
-            batches = _strangers(_padded(told), _padded(other), weights, rng)
+            batches = _strangers(_padded(told), _padded(other), partners(source, target), weights, rng)
         else:
             player = Paired(net, Registration(other.shape[1], rng) if mode == "misaligned" else None)
             batches = _pairs(_padded(told), _padded(other), weights, source.unit == "", rng)
@@ -164,7 +165,7 @@ class Translator:
             on_step=on_step,
         )
         assert isinstance(averaged, Paired | Unpaired)
-        shift = averaged.shift.control[0].numpy() if isinstance(averaged, Unpaired) and averaged.shift is not None else None
+        shift = averaged.shift.control[0].numpy() if isinstance(averaged, Unpaired) else None
         self._fitted = _Fitted(averaged.net.requires_grad_(False), _Kind.of(source), _Kind.of(target), mode, common, shift)
         return self
 
@@ -252,7 +253,7 @@ def steps_in(minutes: float, size: tuple[int, int], mode: str) -> int:
     """Steps that fit in `minutes` on an ordinary core: a fixed sum, not a measurement, so that the same seed learns the same."""
     height, width = (-(-side // MULTIPLE) * MULTIPLE for side in size)
     pixels = height * width if mode == "unpaired" else min(height, CROP) * min(width, CROP)
-    return max(1, round(minutes * 60 / (0.02 + SECONDS[mode] * pixels)))
+    return max(1, round(minutes * 60 / (0.03 + SECONDS[mode] * pixels)))
 
 
 def are_pairs(source: Images, target: Images, *, seed: int) -> bool:
@@ -264,9 +265,18 @@ def are_pairs(source: Images, target: Images, *, seed: int) -> bool:
 
     count = len(source)
     rows = seeds.generator(seed, "translator", "pairs").permutation(count)[: 4 * LOOKED_AT]
-    one, other = (images.take(rows).resized(COARSE, COARSE).scaled().mean(axis=1) for images in (source, target))
+    one, other = (levels(images.take(rows).resized(COARSE, COARSE).scaled().mean(axis=1)) for images in (source, target))
     ahead = [information(a, b) - information(a, c) for a, b, c in zip(one, other, np.roll(other, 1, axis=0), strict=True)]
     return count >= 8 and binomtest(int(np.sum(np.array(ahead) > 0)), len(ahead), alternative="greater").pvalue < ERROR
+
+
+def partners(source: Images, target: Images) -> np.ndarray:
+    """(sources, up to 3) the images of the target that share most with each of the source, by mutual information at 32 x 32 pixels; of at most
+    400 targets, evenly chosen."""
+    rows = np.unique(np.linspace(0, len(target) - 1, MOST).astype(int))
+    one, other = (levels(images.resized(COARSE, COARSE).scaled().mean(axis=1)) for images in (source, target.take(rows)))
+    shared = np.array([[information(a, b) for b in other] for a in one])
+    return np.asarray(rows[np.argsort(-shared, axis=1, kind="stable")[:, :PARTNERS]])
 
 
 def _common(source: Images, target: Images, mask: np.ndarray) -> float:
@@ -332,11 +342,14 @@ def _pairs(told: Tensor, target: Tensor, weights: Tensor, own_contrast: bool, rn
         yield Pairs(real, torch.cat([source, (mask > 0.5).float()], dim=1))
 
 
-def _strangers(told: Tensor, target: Tensor, weights: Tensor, rng: torch.Generator) -> Iterator[Pairs]:
-    """Endless batches of sources and targets that nothing ties together. They stay where they are: where pictures lie is what is learned."""
+def _strangers(told: Tensor, target: Tensor, likely: np.ndarray, weights: Tensor, rng: torch.Generator) -> Iterator[Pairs]:
+    """Endless batches of sources, each beside one of its `likely` targets (sources, few). They stay where they are: where pictures lie is what
+    is learned."""
+    partner = torch.from_numpy(likely)
     while True:
         rows = torch.multinomial(weights, BATCH, replacement=True, generator=rng)
-        yield Pairs(target[torch.randint(len(target), (BATCH,), generator=rng)], told[rows])
+        which = torch.randint(partner.shape[1], (BATCH,), generator=rng)
+        yield Pairs(target[partner[rows, which]], told[rows])
 
 
 def turned(images: Tensor, rng: torch.Generator, *, often: float = 0.7) -> Tensor:
