@@ -3,7 +3,7 @@
     python bench/translation.py real --data DIR [--minutes 0.7] [--size 96] [--seed 0] [--cases 2 20] [--picture FILE.png]
     python bench/translation.py phantom [--minutes 4] [--seeds 0 1 2] [--picture FILE.png]
 
-DIR holds paired_ct_mri (index.csv, ct_mri_256.npz): 130 slices of seven heads, the CT cut to a window of 8 bits, so that no figure is in HU.
+DIR holds paired_ct_mri (index.csv, ct_mri_256.npz): 130 slices of seven heads, the CT cut to a window of 8 bits, so no figure is in HU.
 Each case is translated by what learned from the six others. Minutes are sums of steps, not clock time: `seconds` is what they took.
 """
 

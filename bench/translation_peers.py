@@ -6,7 +6,7 @@ None uses a network or a loss of proband's, so that what is compared is the reci
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class UNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
         super().__init__()
         self.left = nn.ModuleList(twice(a, b) for a, b in zip((1, *widths), widths, strict=False))
-        self.right = nn.ModuleList(twice(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.right = nn.ModuleList(twice(a + b, a) for a, b in pairwise(widths))
         self.out = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:

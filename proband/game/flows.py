@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, grid_sample, leaky_relu
@@ -61,14 +63,14 @@ class DomainShift(nn.Module):
 class Registration(nn.Module):
     """How each made image has to be bent to lie on its target: (n, 2, rows, columns) in pixels, a control point every 16 pixels.
 
-    It sees both, so it takes the noise of bad alignment away from the generator's target, as RegGAN does (Kong et al., NeurIPS 2021), and is
-    dropped afterwards. A coarse grid cannot move a contour of its own, which would excuse what is wrongly made.
+    It sees both, so it takes the noise of bad alignment out of the generator's target, as RegGAN does (Kong et al., NeurIPS 2021), and
+    is dropped afterwards. A coarse grid cannot move a contour of its own, which would excuse what is wrongly made.
     """
 
     def __init__(self, channels: int, rng: torch.Generator, *, width: int = 32) -> None:
         super().__init__()
         widths = [2 * channels, width, width, 2 * width, 2 * width]
-        self.layers = nn.ModuleList(convolution(a, b, rng, gain=2**0.5, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(convolution(a, b, rng, gain=2**0.5, stride=2) for a, b in pairwise(widths))
         self.middle = convolution(widths[-1], widths[-1], rng, gain=2**0.5)
         self.out = convolution(widths[-1], 2, rng, gain=0.01)
 

@@ -24,7 +24,7 @@ DOUBT = 0.1  # weight of what teaches the scales
 DETAIL = 0.5  # weight of the gradient difference (Mathieu et al., ICLR 2016) beside L1
 OUTSIDE = 0.1  # weight of a pixel where the mask is 0: enough for air to become air
 GAME = 0.02  # weight of the game beside L1
-SMOOTH = 0.02  # weight of the roughness of a registration, per square pixel
+SMOOTH, CENTRED = 0.02, 0.1  # weights of the roughness of a pair's shift, and of the mean shift of all, per square pixel
 TEMPERATURE = 0.07
 PATCHES = 96  # places whose features are told apart in one image
 #: Unpaired: weights of InfoNCE, identity, the alignment to the source, the game, grain, a pair's own shift and the domain's roughness.
@@ -52,9 +52,10 @@ class Block(nn.Module):
         super().__init__()
         self.first = convolution(width, width, rng, gain=2**0.5)
         self.second = convolution(width, width, rng, gain=0.0)
+        self.even = nn.GroupNorm(width // 8, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(leaky_relu(self.first(leaky_relu(x, SLOPE)), SLOPE))
+        return x + self.second(leaky_relu(self.even(self.first(leaky_relu(x, SLOPE))), SLOPE))
 
 
 class Generator(nn.Module):
@@ -190,8 +191,10 @@ def forge_paired(game: Game, pairs: Pairs, rng: torch.Generator, *, weight: floa
     if player.registration is not None:
         control = player.registration(made, pairs.real)
         shift = spread(control, *made.shape[2:])
-        made, scale, bent = warp(made, shift), warp(scale, shift), roughness(control)
-    losses = off(made, scale, pairs.real, mask) + SMOOTH * bent
+        made, scale, bent = warp(made, shift), warp(scale, shift), SMOOTH * roughness(control)
+        # Were all shifted alike, the generator would have moved, and nobody would move it back.
+        bent = bent + CENTRED * control.mean(0).square().mean()
+    losses = off(made, scale, pairs.real, mask) + bent
     if weight:
         with torch.no_grad():
             real_scores = game.judge(pairs.real, given)
@@ -202,8 +205,8 @@ def forge_paired(game: Game, pairs: Pairs, rng: torch.Generator, *, weight: floa
 def forge_unpaired(game: Game, pairs: Pairs, rng: torch.Generator) -> Tensor:
     """The duel's move of the bent image, and its distance to a partner; the unbent one keeps what lies where in the source.
 
-    The partner is of another patient and looks most like the source: bent by the domain's shift, then by a small one of the pair's own, what is
-    made should come near it. That teaches tissues and the domain's shift in a tenth of the steps that the game alone took. Patches of
+    The partner is of another patient and looks most like the source: bent by the domain's shift, then by a small one of the pair's own, what
+    is made should come near it. That teaches tissues and the domain's shift in a tenth of the steps that the game alone took. Patches of
     source and made image must know one another by their features (CUT: Park et al., ECCV 2020, eq. 3), the unbent image is held to the
     source's descriptors, which know no contrast, and an image of the target stays one.
     """

@@ -59,8 +59,10 @@ def read_nifti(path: str | Path) -> tuple[Images, Mark | None]:
     return Images(slices, low=low, high=high, spacing_mm=(row, column) if unit else None), _mark(volume, where)
 
 
-def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None) -> None:
+def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None, like: str | Path | None = None) -> None:
     """Write images of one channel as the slices of one volume (.nii, .nii.gz), in their own pixel type.
+
+    like    a NIfTI file of the same place: where it lies in the scanner, its directions and the distance of its slices are taken over
 
     The same images and mark give the same bytes. InputError for several channels, another ending, and a file that cannot be written; then
     an older file is untouched.
@@ -71,8 +73,12 @@ def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None) -
     nibabel = _library(path)
     if images.values.shape[1] != 1:
         raise InputError(f"The images have the channels {', '.join(images.channels)}; a volume has one. Write each on its own.")
-    volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), np.diag([*(images.spacing_mm or (1, 1)), 1, 1]))
-    volume.header.set_xyzt_units("mm" if images.spacing_mm else "unknown")
+    place, unit = np.diag([*(images.spacing_mm or (1, 1)), 1, 1]), "mm" if images.spacing_mm else "unknown"
+    if like is not None:
+        other = nibabel.load(like)
+        place, unit = other.affine, other.header.get_xyzt_units()[0]
+    volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), place)
+    volume.header.set_xyzt_units(unit)
     volume.header["cal_min"], volume.header["cal_max"] = images.low, images.high
     if mark is not None:
         volume.header["descrip"] = _DESCRIPTION

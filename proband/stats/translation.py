@@ -77,8 +77,8 @@ class Moved(NamedTuple):
 
     @property
     def common(self) -> float:
-        """The same of what places of a slice have in common: the affine map that fits its shifts best. Chance finds cancel out in it, but so
-        does a bend that is too fine."""
+        """The same of what places of a slice have in common: the affine map that fits its shifts best. Chance finds cancel out in it, but
+        so does a bend that is too fine."""
         found = []
         for at in np.unique(self.places[:, 0]):
             rows = self.places[:, 0] == at

@@ -17,7 +17,7 @@ from proband import seeds
 from proband.errors import InputError
 from proband.game import duel
 from proband.game.flows import Registration, warp
-from proband.game.play import Pairs, deterministic, play
+from proband.game.play import Game, Pairs, deterministic, play
 from proband.game.translation import MULTIPLE, Discriminator, Generator, Paired, Unpaired, forge_paired, forge_unpaired, nothing
 from proband.records.images import Images
 from proband.stats.translation import information, levels, moved
@@ -33,6 +33,7 @@ LOOKED_AT = 24  # pairs from which it is told whether they are pairs, and lie on
 MOST, PARTNERS = 400, 3  # targets among which partners are looked for; partners of each source
 COARSE = 32  # pixels a side at which it is asked whether pairs are pairs: a shift of some pixels does not matter there
 ERROR = 0.01  # chance with which strangers are taken for pairs
+FIRST = 0.25  # share of the time after which it is asked whether pairs lie on one another
 APART = 0.75  # pixels of common shift from which pairs count as misaligned
 TURN, GROW, MOVE, CONTRAST = 8.0, 0.08, 0.04, 0.2  # degrees, share, share of a side, standard deviation of log gamma
 AT_ONCE = 2**20  # pixels that are translated at a time
@@ -108,7 +109,9 @@ class Translator:
     @property
     def _learned(self) -> _Fitted:
         if self._fitted is None:
-            raise InputError("This Translator has not learned anything yet. Call fit(source, target, seed=...) first, or load a saved model.")
+            raise InputError(
+                "This Translator has not learned anything yet. Call fit(source, target, seed=...) first, or load a saved model."
+            )
         return self._fitted
 
     def fit(
@@ -134,39 +137,33 @@ class Translator:
         one, other = torch.from_numpy(source.scaled()), torch.from_numpy(target.scaled())
         if paired is None:
             paired = len(source) == len(target) and are_pairs(source, target, seed=seed)
-        inside = np.ones((len(source), *source.size), bool) if mask is None else np.asarray(mask, bool)
-        common = _common(source, target, inside) if paired else float("nan")
-        mode = "unpaired" if not paired else "misaligned" if common > APART else "aligned"
-        if mode == "unpaired" and len(source.channels) != len(target.channels):
+        if not paired and len(source.channels) != len(target.channels):
             raise InputError(
                 f"The source has {len(source.channels)} channels and the target {len(target.channels)}, and images are not paired: the same "
                 "network reads both then. Bring pairs, or one channel of each."
             )
+        inside = np.ones((len(source), *source.size), bool) if mask is None else np.asarray(mask, bool)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "translator", "fit"))
-        told = torch.cat([one, torch.from_numpy(inside[:, None].astype(np.float32))], dim=1)
-        weights = _even(np.arange(len(source)) if cases is None else np.asarray(cases))
-        net = Generator(one.shape[1], other.shape[1], rng)
-        player: Paired | Unpaired
-        if mode == "unpaired":
-            player = Unpaired(net, rng)
-            batches = _strangers(_padded(told), _padded(other), partners(source, target), weights, rng)
+        told = _padded(torch.cat([one, torch.from_numpy(inside[:, None].astype(np.float32))], dim=1))
+        other, weights = _padded(other), _even(np.arange(len(source)) if cases is None else np.asarray(cases))
+        net, common, shift = Generator(one.shape[1], other.shape[1], rng), float("nan"), None
+        if paired:
+            batches = _pairs(told, other, weights, source.unit == "", rng)
+            steps = steps_in(self.minutes, source.size, "aligned")
+            first = max(1, round(FIRST * steps))
+            net = _learned(Paired(net, None), batches, "aligned", first, rng, _part(on_step, 0, steps)).net
+            common = _common(net, told, other, inside)
+            mode = "misaligned" if common > APART else "aligned"
+            rest = max(1, steps_in((1 - FIRST) * self.minutes, source.size, mode))
+            registration = Registration(other.shape[1], rng) if mode == "misaligned" else None
+            net = _learned(Paired(net, registration), batches, mode, rest, rng, _part(on_step, first, first + rest)).net
         else:
-            player = Paired(net, Registration(other.shape[1], rng) if mode == "misaligned" else None)
-            batches = _pairs(_padded(told), _padded(other), weights, source.unit == "", rng)
-        judge = Discriminator(other.shape[1], one.shape[1], rng, told=mode == "aligned", placed=mode == "unpaired")
-        averaged = play(
-            duel_of(player, judge),
-            batches,
-            steps=steps_in(self.minutes, source.size, mode),
-            judge_turn=partial(duel.judge_turn, gamma=GAMMA),
-            forge_turn=forge_unpaired if mode == "unpaired" else forge_paired,
-            rng=rng,
-            rates=RATES[mode],
-            on_step=on_step,
-        )
-        assert isinstance(averaged, Paired | Unpaired)
-        shift = averaged.shift.control[0].numpy() if isinstance(averaged, Unpaired) else None
-        self._fitted = _Fitted(averaged.net.requires_grad_(False), _Kind.of(source), _Kind.of(target), mode, common, shift)
+            mode = "unpaired"
+            batches = _strangers(told, other, partners(source, target), weights, rng)
+            player = _learned(Unpaired(net, rng), batches, mode, steps_in(self.minutes, source.size, mode), rng, on_step)
+            assert isinstance(player, Unpaired)
+            net, shift = player.net, player.shift.control[0].numpy()
+        self._fitted = _Fitted(net.requires_grad_(False), _Kind.of(source), _Kind.of(target), mode, common, shift)
         return self
 
     def translate(self, images: Images) -> Images:
@@ -279,10 +276,39 @@ def partners(source: Images, target: Images) -> np.ndarray:
     return np.asarray(rows[np.argsort(-shared, axis=1, kind="stable")[:, :PARTNERS]])
 
 
-def _common(source: Images, target: Images, mask: np.ndarray) -> float:
-    """Pixels of shift that pairs have in common."""
-    rows = np.unique(np.linspace(0, len(source) - 1, LOOKED_AT).astype(int))
-    one, other = (images.scaled()[rows].mean(axis=1) for images in (source, target))
+def _learned(
+    player: Paired | Unpaired, batches: Iterator[Pairs], mode: str, steps: int, rng: torch.Generator, on_step: OnStep | None
+) -> Paired | Unpaired:
+    """The player after so many rounds, its weights averaged."""
+    net = player.net
+    judge = Discriminator(net.outputs, net.inputs, rng, told=mode == "aligned", placed=mode == "unpaired")
+    averaged = play(
+        Game(player.requires_grad_(True), judge, nothing),
+        batches,
+        steps=steps,
+        judge_turn=partial(duel.judge_turn, gamma=GAMMA),
+        forge_turn=forge_unpaired if mode == "unpaired" else forge_paired,
+        rng=rng,
+        rates=RATES[mode],
+        on_step=on_step,
+    )
+    assert isinstance(averaged, Paired | Unpaired)
+    return averaged
+
+
+def _part(on_step: OnStep | None, before: int, steps: int) -> OnStep | None:
+    """Progress of a part of the rounds as that of all."""
+    return None if on_step is None else lambda done, _, what, figures: on_step(before + done, max(steps, before + done), what, figures)
+
+
+def _common(net: Generator, told: Tensor, target: Tensor, mask: np.ndarray) -> float:
+    """Pixels of shift that what a first fit makes has in common with its target. Of one contrast, both can be laid on one another, and a fit
+    to pairs that lie apart at random lies in their middle; what all pairs share, the contrast's own edges among it, it has learned."""
+    rows = np.unique(np.linspace(0, len(told) - 1, LOOKED_AT).astype(int))
+    with deterministic(), torch.no_grad():
+        made = net.both(told[rows, :-1])[0]
+    height, width = mask.shape[1:]
+    one, other = (part.mean(1).numpy()[:, :height, :width] for part in (made, target[rows]))
     found = moved(one, other, mask[rows], low=-1, high=1, other_range=(-1, 1)).common
     return 0.0 if np.isnan(found) else found
 
@@ -292,7 +318,9 @@ def _must_fit(source: Images, target: Images, cases: np.ndarray | None, mask: np
         if not len(images):
             raise InputError(f"{name}: 0 images, expected at least one. Bring some.")
     if source.size != target.size:
-        raise InputError(f"source: {source.size} pixels, target: {target.size}; expected one size. Bring both to it with resized(height, width).")
+        raise InputError(
+            f"source: {source.size} pixels, target: {target.size}; expected one size. Bring both to it with resized(height, width)."
+        )
     if min(source.size) < 16:
         raise InputError(f"source: {source.size} pixels, expected at least 16 a side. Bring larger images.")
     if paired and len(source) != len(target):
@@ -306,12 +334,6 @@ def _must_fit(source: Images, target: Images, cases: np.ndarray | None, mask: np
         raise InputError(f"mask: shape {np.shape(mask)}, expected {(len(source), *source.size)}. Give true or false for each pixel.")
     if mask is not None and not np.any(mask):
         raise InputError("mask: no pixel is true, expected some that count. Mark the body, or leave `mask` out.")
-
-
-def duel_of(player: Paired | Unpaired, judge: Discriminator) -> Any:
-    from proband.game.play import Game
-
-    return Game(player, judge, nothing)
 
 
 def _even(cases: np.ndarray) -> Tensor:
@@ -333,7 +355,9 @@ def _pairs(told: Tensor, target: Tensor, weights: Tensor, own_contrast: bool, rn
     while True:
         rows = torch.multinomial(weights, BATCH, replacement=True, generator=rng)
         both = turned(torch.cat([told[rows], target[rows]], dim=1), rng)
-        top, left = (int(torch.randint(full - side + 1, (1,), generator=rng)) for full, side in zip(both.shape[2:], (height, width), strict=True))
+        top, left = (
+            int(torch.randint(full - side + 1, (1,), generator=rng)) for full, side in zip(both.shape[2:], (height, width), strict=True)
+        )
         both = both[:, :, top : top + height, left : left + width]
         source, mask, real = both[:, : inputs - 1], both[:, inputs - 1 : inputs], both[:, inputs:]
         if own_contrast:
