@@ -205,7 +205,7 @@ def forge_paired(game: Game, pairs: Pairs, rng: torch.Generator, *, weight: floa
 def forge_unpaired(game: Game, pairs: Pairs, rng: torch.Generator) -> Tensor:
     """The duel's move of the bent image, and its distance to a partner; the unbent one keeps what lies where in the source.
 
-    The partner is of another patient and looks most like the source: bent by the domain's shift, then by a small one of the pair's own, what
+    The partner is of another patient and looks most like the source: bent by the domain's shift, then by a small one of their own, what
     is made should come near it. That teaches tissues and the domain's shift in a tenth of the steps that the game alone took. Patches of
     source and made image must know one another by their features (CUT: Park et al., ECCV 2020, eq. 3), the unbent image is held to the
     source's descriptors, which know no contrast, and an image of the target stays one.

@@ -75,8 +75,8 @@ class Translator:
     aligned      pairs that lie on one another: L1, gradient difference and a small game
     misaligned   pairs that do not: the same against the target as a small registration bends what is made (Kong et al., *RegGAN*,
                  NeurIPS 2021); it is dropped afterwards
-    unpaired     patch InfoNCE and identity (Park et al., *CUT*, ECCV 2020) and the game, in which the discriminator sees a view that a learned
-                 shift of the whole domain bent, while the unbent image is held to the source (after Wang et al., *DiCyc*, 2021)
+    unpaired     patch InfoNCE and identity (Park et al., *CUT*, ECCV 2020) and the game, in which the discriminator sees a view that a
+                 learned shift of the whole domain bent, while the unbent image is held to the source (after Wang et al., *DiCyc*, 2021)
 
     >>> model = Translator(minutes=20).fit(mri, ct, cases=patients, mask=bodies, seed=0)     # doctest: +SKIP
     >>> made, doubt = model.translate(others), model.uncertainty(others)                    # doctest: +SKIP
@@ -139,8 +139,8 @@ class Translator:
             paired = len(source) == len(target) and are_pairs(source, target, seed=seed)
         if not paired and len(source.channels) != len(target.channels):
             raise InputError(
-                f"The source has {len(source.channels)} channels and the target {len(target.channels)}, and images are not paired: the same "
-                "network reads both then. Bring pairs, or one channel of each."
+                f"The source has {len(source.channels)} channels and the target {len(target.channels)}, and images are not paired: the "
+                "same network reads both then. Bring pairs, or one channel of each."
             )
         inside = np.ones((len(source), *source.size), bool) if mask is None else np.asarray(mask, bool)
         rng = torch.Generator().manual_seed(seeds.integer(seed, "translator", "fit"))
@@ -232,8 +232,8 @@ class Translator:
         known = learned.source
         if (images.channels, images.unit) != (known.channels, known.unit):
             raise InputError(
-                f"The images have channels {list(images.channels)} in unit {images.unit!r}; the model learned from {list(known.channels)} in "
-                f"{known.unit!r}. Translate images of that kind, or fit on this one."
+                f"The images have channels {list(images.channels)} in unit {images.unit!r}; the model learned from "
+                f"{list(known.channels)} in {known.unit!r}. Translate images of that kind, or fit on this one."
             )
         if images.unit:
             images = replace(images, low=known.low, high=known.high)
@@ -268,8 +268,8 @@ def are_pairs(source: Images, target: Images, *, seed: int) -> bool:
 
 
 def partners(source: Images, target: Images) -> np.ndarray:
-    """(sources, up to 3) the images of the target that share most with each of the source, by mutual information at 32 x 32 pixels; of at most
-    400 targets, evenly chosen."""
+    """(sources, up to 3) the images of the target that share most with each of the source, by mutual information at 32 x 32 pixels; of at
+    most 400 targets, evenly chosen."""
     rows = np.unique(np.linspace(0, len(target) - 1, MOST).astype(int))
     one, other = (levels(images.resized(COARSE, COARSE).scaled().mean(axis=1)) for images in (source, target.take(rows)))
     shared = np.array([[information(a, b) for b in other] for a in one])
@@ -302,8 +302,8 @@ def _part(on_step: OnStep | None, before: int, steps: int) -> OnStep | None:
 
 
 def _common(net: Generator, told: Tensor, target: Tensor, mask: np.ndarray) -> float:
-    """Pixels of shift that what a first fit makes has in common with its target. Of one contrast, both can be laid on one another, and a fit
-    to pairs that lie apart at random lies in their middle; what all pairs share, the contrast's own edges among it, it has learned."""
+    """Pixels of shift that what a first fit makes has in common with its target. Of one contrast, both can be laid on one another, and a
+    fit to pairs that lie apart at random lies in their middle; what all pairs share, the contrast's own edges among it, it has learned."""
     rows = np.unique(np.linspace(0, len(told) - 1, LOOKED_AT).astype(int))
     with deterministic(), torch.no_grad():
         made = net.both(told[rows, :-1])[0]
@@ -325,8 +325,8 @@ def _must_fit(source: Images, target: Images, cases: np.ndarray | None, mask: np
         raise InputError(f"source: {source.size} pixels, expected at least 16 a side. Bring larger images.")
     if paired and len(source) != len(target):
         raise InputError(
-            f"source: {len(source)} images, target: {len(target)}, and paired = True: expected as many of each. Take out what has no partner, "
-            "or leave `paired` out."
+            f"source: {len(source)} images, target: {len(target)}, and paired = True: expected as many of each. Take out what has no "
+            "partner, or leave `paired` out."
         )
     if cases is not None and len(cases) != len(source):
         raise InputError(f"cases: {len(cases)} for {len(source)} images of the source, expected one for each. Say whose each image is.")
@@ -367,8 +367,8 @@ def _pairs(told: Tensor, target: Tensor, weights: Tensor, own_contrast: bool, rn
 
 
 def _strangers(told: Tensor, target: Tensor, likely: np.ndarray, weights: Tensor, rng: torch.Generator) -> Iterator[Pairs]:
-    """Endless batches of sources, each beside one of its `likely` targets (sources, few). They stay where they are: where pictures lie is what
-    is learned."""
+    """Endless batches of sources, each beside one of its `likely` targets (sources, few). They stay where they are: where pictures lie is
+    what is learned."""
     partner = torch.from_numpy(likely)
     while True:
         rows = torch.multinomial(weights, BATCH, replacement=True, generator=rng)
