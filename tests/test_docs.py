@@ -86,7 +86,9 @@ def test_every_public_name_has_an_example() -> None:
 
 def test_every_command_and_option_is_documented() -> None:
     page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
-    run = {" ".join(arguments) for page in shown().values() for b in page if b.language in ("sh", "console") for arguments, _ in commands(b)}
+    run = {
+        " ".join(arguments) for page in shown().values() for b in page if b.language in ("sh", "console") for arguments, _ in commands(b)
+    }
     absent = []
     for name, command in verbs(typer.main.get_command(cli.app)):
         absent += [name] if not any(f"{line} ".startswith(f"{name} ") for line in run) else []

@@ -376,7 +376,7 @@ def _strangers(told: Tensor, target: Tensor, likely: np.ndarray, weights: Tensor
         yield Pairs(target[partner[rows, which]], told[rows])
 
 
-def turned(images: Tensor, rng: torch.Generator, *, often: float = 0.7) -> Tensor:
+def turned(images: Tensor, rng: torch.Generator, *, often: float = 0.5) -> Tensor:
     """Images (n, channels, height, width), some of them turned, stretched and moved a little; never mirrored, since sides matter."""
     count, _, height, width = images.shape
     chosen = (torch.rand(count, generator=rng) < often).float()

@@ -53,7 +53,18 @@ def test_the_command_makes_every_case_and_tells_how_well(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "made"
-    arguments = ["image", "translate", str(folder), "--out", str(out), "--minutes", "0.01", "--save-model", str(tmp_path / "model"), "--json"]
+    arguments = [
+        "image",
+        "translate",
+        str(folder),
+        "--out",
+        str(out),
+        "--minutes",
+        "0.01",
+        "--save-model",
+        str(tmp_path / "model"),
+        "--json",
+    ]
     monkeypatch.setattr("sys.argv", ["proband", *arguments])
     assert cli.run() == 0
     told = json.loads(capsys.readouterr().out)
