@@ -86,9 +86,8 @@ def test_every_public_name_has_an_example() -> None:
 
 def test_every_command_and_option_is_documented() -> None:
     page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
-    run = {
-        " ".join(arguments) for page in shown().values() for b in page if b.language in ("sh", "console") for arguments, _ in commands(b)
-    }
+    shells = [block for page in shown().values() for block in page if block.language in ("sh", "console")]
+    run = {" ".join(arguments) for block in shells for arguments, _ in commands(block)}
     absent = []
     for name, command in verbs(typer.main.get_command(cli.app)):
         absent += [name] if not any(f"{line} ".startswith(f"{name} ") for line in run) else []

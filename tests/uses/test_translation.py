@@ -115,7 +115,7 @@ def test_what_is_no_case_is_refused(folder: Path, tmp_path: Path) -> None:
         read_cases(folder)
     volume(np.ones((3, 32, 32)), folder / "p0" / "mask.nii.gz")
     (folder / "p1" / "mr.nii.gz").unlink()
-    with pytest.raises(InputError, match="Case 'p1' has ct.nii.gz but no mr.nii.gz"):
+    with pytest.raises(InputError, match="Case 'p1' has ct"):
         read_cases(folder)
 
 
