@@ -1,7 +1,7 @@
 """MRI to CT: real pairs split by case, and a phantom whose truth is known, beside the usual recipes at equal minutes.
 
     python bench/translation.py real --data DIR [--minutes 0.7] [--size 96] [--seed 0] [--cases 2 20] [--picture FILE.png]
-    python bench/translation.py phantom [--minutes 4] [--seeds 0 1 2] [--picture FILE.png]
+    python bench/translation.py phantom [--minutes 4] [--size 64] [--seeds 0 1 2] [--picture FILE.png]
 
 DIR holds paired_ct_mri (index.csv, ct_mri_256.npz): 130 slices of seven heads, the CT cut to a window of 8 bits, so no figure is in HU.
 Each case is translated by what learned from the six others. Minutes are sums of steps, not clock time: `seconds` is what they took.
@@ -90,8 +90,9 @@ def real(folder: Path, *, minutes: float, size: int, seed: int, only: list[str] 
     print(f"Errors within the scale's half: {halves:.2f} (should be .50), within its 95 %: {most:.2f} (should be .95)")
 
 
-def ghosts(seed: int, minutes: float, size: int = 64, bend: float = 3.0) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+def ghosts(seed: int, minutes: float, size: int) -> tuple[dict[str, dict[str, float]], np.ndarray]:
     """Unpaired slices of other patients, all CTs bent alike: how far each way lies from the truth, which is not bent."""
+    bend = size / 16  # pixels
     mris, cts = phantom(12, 4, size, seed=seed), phantom(12, 4, size, seed=seed + 100, bend=bend)
     unseen = phantom(6, 4, size, seed=seed + 200, bend=bend)
     made = {"the truth, bent": unseen.ct.values[:, 0]}
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("what", choices=["real", "phantom"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--minutes", type=float)
-    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--cases", nargs="+")
@@ -164,15 +165,16 @@ def main() -> None:
         if given.data is None or not (given.data / "paired_ct_mri").is_dir():
             raise SystemExit("The real pairs are not here: give --data DIR, a folder that holds paired_ct_mri. Not run.")
         minutes = given.minutes or 0.7
-        print(f"{given.size} pixels a side, {minutes:g} minutes a fit, seed {given.seed}")
-        real(given.data, minutes=minutes, size=given.size, seed=given.seed, only=given.cases, picture=given.picture)
+        size = given.size or 96
+        print(f"{size} pixels a side, {minutes:g} minutes a fit, seed {given.seed}")
+        real(given.data, minutes=minutes, size=size, seed=given.seed, only=given.cases, picture=given.picture)
         return
     found: dict[str, dict[str, dict[str, float]]] = {}
     for seed in given.seeds:
-        told, picture = ghosts(seed, given.minutes or 4.0)
+        told, picture = ghosts(seed, given.minutes or 4.0, given.size or 64)
         for method, figures_of in told.items():
             found.setdefault(method, {})[str(seed)] = figures_of
-        print(f"seeds to {seed}")
+        print(f"{given.size or 64} pixels a side, {given.minutes or 4.0:g} minutes a fit, seeds to {seed}")
         table(found)
         if given.picture is not None:
             draw(picture, given.picture)

@@ -151,16 +151,16 @@ class Translator:
             batches = _pairs(told, other, weights, source.unit == "", rng)
             steps = steps_in(self.minutes, source.size, "aligned")
             first = max(1, round(FIRST * steps))
-            net = _learned(Paired(net, None), batches, "aligned", first, rng, _part(on_step, 0, steps)).net
+            net = _played(Paired(net, None), batches, "aligned", first, rng, _part(on_step, 0, steps)).net
             common = _common(net, told, other, inside)
             mode = "misaligned" if common > APART else "aligned"
             rest = max(1, steps_in((1 - FIRST) * self.minutes, source.size, mode))
             registration = Registration(other.shape[1], rng) if mode == "misaligned" else None
-            net = _learned(Paired(net, registration), batches, mode, rest, rng, _part(on_step, first, first + rest)).net
+            net = _played(Paired(net, registration), batches, mode, rest, rng, _part(on_step, first, first + rest)).net
         else:
             mode = "unpaired"
             batches = _strangers(told, other, partners(source, target), weights, rng)
-            player = _learned(Unpaired(net, rng), batches, mode, steps_in(self.minutes, source.size, mode), rng, on_step)
+            player = _played(Unpaired(net, rng), batches, mode, steps_in(self.minutes, source.size, mode), rng, on_step)
             assert isinstance(player, Unpaired)
             net, shift = player.net, player.shift.control[0].numpy()
         self._fitted = _Fitted(net.requires_grad_(False), _Kind.of(source), _Kind.of(target), mode, common, shift)
@@ -276,7 +276,7 @@ def partners(source: Images, target: Images) -> np.ndarray:
     return np.asarray(rows[np.argsort(-shared, axis=1, kind="stable")[:, :PARTNERS]])
 
 
-def _learned(
+def _played(
     player: Paired | Unpaired, batches: Iterator[Pairs], mode: str, steps: int, rng: torch.Generator, on_step: OnStep | None
 ) -> Paired | Unpaired:
     """The player after so many rounds, its weights averaged."""
