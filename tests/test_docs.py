@@ -86,13 +86,23 @@ def test_every_public_name_has_an_example() -> None:
 
 def test_every_command_and_option_is_documented() -> None:
     page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
-    run = {arguments[0] for page in shown().values() for b in page if b.language in ("sh", "console") for arguments, _ in commands(b)}
+    shells = [block for page in shown().values() for block in page if block.language in ("sh", "console")]
+    run = {" ".join(arguments) for block in shells for arguments, _ in commands(block)}
     absent = []
-    for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
-        absent += [name] if name not in run else []
+    for name, command in verbs(typer.main.get_command(cli.app)):
+        absent += [name] if not any(f"{line} ".startswith(f"{name} ") for line in run) else []
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("-")]
         absent += [f"{name} {option}" for option in options if not re.search(rf"(?<![\w-]){option}\b", page)]
     assert absent == []
+
+
+def verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its words, those of groups (`image translate`) too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def test_every_page_is_listed_and_every_link_resolves() -> None:

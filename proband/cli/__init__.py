@@ -7,7 +7,7 @@ import sys
 import typer
 
 from proband import errors
-from proband.cli import judge, learn, release, start, uses
+from proband.cli import image, judge, learn, release, start, uses
 
 app = typer.Typer(
     name="proband",
@@ -24,6 +24,7 @@ for command in (  # as the help lists them
     *(release.release, release.ledger, release.verify),
 ):
     app.command()(command)
+app.add_typer(image.app, name="image")
 
 
 def run() -> int:

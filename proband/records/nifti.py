@@ -71,8 +71,18 @@ def nifti_mark(path: str | Path) -> Mark | None:
     return _mark(volume, where)[0]
 
 
-def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None, stamp: bool = True, watermark: bool | str = True) -> None:
+def write_nifti(
+    images: Images,
+    path: str | Path,
+    *,
+    mark: Mark | None = None,
+    like: str | Path | None = None,
+    stamp: bool = True,
+    watermark: bool | str = True,
+) -> None:
     """Write images of one channel as the slices of one volume (.nii, .nii.gz), in their own pixel type.
+
+    like    a NIfTI file of the same place: where it lies in the scanner, its directions and the distance of its slices are taken over
 
     Synthetic ones get stamp and watermark: see `proband.write`. The same images and mark give the same bytes. InputError for several
     channels, another ending, and a file that cannot be written; then an older file is untouched.
@@ -85,8 +95,12 @@ def write_nifti(images: Images, path: str | Path, *, mark: Mark | None = None, s
         raise InputError(f"The images have the channels {', '.join(images.channels)}; a volume has one. Write each on its own.")
     if mark is not None:
         images = burned(images, stamp=stamp, watermark=watermark)
-    volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), np.diag([*(images.spacing_mm or (1, 1)), 1, 1]))
-    volume.header.set_xyzt_units("mm" if images.spacing_mm else "unknown")
+    place, unit = np.diag([*(images.spacing_mm or (1, 1)), 1, 1]), "mm" if images.spacing_mm else "unknown"
+    if like is not None:
+        other = nibabel.load(like)
+        place, unit = other.affine, other.header.get_xyzt_units()[0]
+    volume = nibabel.Nifti1Image(np.moveaxis(images.values[:, 0], 0, 2), place)
+    volume.header.set_xyzt_units(unit)
     volume.header["cal_min"], volume.header["cal_max"] = images.low, images.high
     if mark is not None:
         volume.header["descrip"] = _DESCRIPTION

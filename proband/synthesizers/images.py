@@ -149,7 +149,7 @@ class ImageGAN:
         name, images = images_of(cohort)
         patients = GaussianCopula().fit(replace(cohort, media={}), seed=seed)
         attributes = Attributes.fit(cohort)
-        values, given = to_canvas(images, multiple(min(images.size))), attributes.encode(cohort.frame)
+        values, given = on_canvas(images), attributes.encode(cohort.frame)
         like, steps, eyes = images.take(np.zeros(0, int)), steps_in(self.minutes, values.shape), _eyes()
         aside = held_out(cohort, HELD_OUT, seed)
         playing = bool(steps and aside.sum() >= FEWEST_ASIDE)
@@ -247,7 +247,7 @@ class ImageGAN:
         spacing = None if told["spacing_mm"] is None else (float(told["spacing_mm"][0]), float(told["spacing_mm"][1]))
         empty = np.zeros((0, channels, int(told["size"][0]), int(told["size"][1])), np.dtype(str(told["dtype"])))
         like = Images(empty, float(told["low"]), float(told["high"]), tuple(told["channels"]), str(told["unit"]), spacing)
-        if to_canvas(like, multiple(min(like.size))).shape[2:] != size:
+        if on_canvas(like).shape[2:] != size:
             raise ValueError("the size of the images does not fit the canvas")
         model = cls(minutes=config["minutes"])
         schema = validated(config["patients"]["schema"], "The model's schema")
@@ -306,6 +306,11 @@ def images_of(cohort: Cohort) -> tuple[str, Images]:
                 f"copied. Put the level together with another, or leave its images or the column out."
             )
     return name, images
+
+
+def on_canvas(images: Images) -> np.ndarray:
+    """(images, channels, height, width) in [-1, 1], padded to sides that the players can halve as often as they do."""
+    return to_canvas(images, multiple(min(images.size)))
 
 
 def _eyes() -> Eyes:

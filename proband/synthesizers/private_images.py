@@ -12,11 +12,11 @@ import torch
 
 from proband import seeds
 from proband.cohort import Cohort
-from proband.encode.images import from_canvas, sketched, to_canvas
+from proband.encode.images import from_canvas, sketched
 from proband.encode.waveforms import Attributes
 from proband.errors import InputError
-from proband.game.images import Generator
 from proband.game.averages import Look, learn
+from proband.game.images import Generator
 from proband.privacy.budget import Budget, Spend, rho_of
 from proband.privacy.domain import ready
 from proband.records.dicom import CT_RANGE, HU
@@ -25,7 +25,7 @@ from proband.synthesizer import Model, OnStep, restore, under, write_model
 from proband.synthesizers import marginals
 from proband.synthesizers.drawing import marked
 from proband.synthesizers.image_release import Basis, Release, averages, patients_of, released, sketch_from
-from proband.synthesizers.images import LARGEST, MINUTES, _eyes, _generator, _made, steps_in
+from proband.synthesizers.images import LARGEST, MINUTES, _eyes, _generator, _made, on_canvas, steps_in
 from proband.synthesizers.marginals import PrivateMarginals
 
 TABLE = 0.1  # of the budget: the table. What a table of one column leaves of it goes to the images
@@ -117,7 +117,7 @@ class PrivateImageGAN:
         table = PrivateMarginals(epsilon=self.epsilon, delta=self.delta)
         table._fitted = marginals.learned(replace(cohort, media={}), budget, seed=seed, share_of_budget=TABLE)
         attributes = _attributes(table, seed)
-        values = to_canvas(replace(images, low=like.low, high=like.high))
+        values = on_canvas(replace(images, low=like.low, high=like.high))
         key = cohort.schema.table.key
         numbers, look, basis = _public(attributes, values.shape[1:], sketched(values[:1]).shape[1:])
         release = released(
@@ -196,7 +196,7 @@ class PrivateImageGAN:
         table = PrivateMarginals.rebuilt(Model("marginals", stored.version, config["table"], under("table.", stored.arrays)))
         attributes = Attributes.restored(config["attributes"])
         like = _restored_like(told)
-        sides = to_canvas(like).shape[1:]
+        sides = on_canvas(like).shape[1:]
         canvas, size = tuple(map(int, config["canvas"])), tuple(map(int, config["size"]))
         if size != sides[1:] or max(size) > 2 * LARGEST or canvas != sketched(np.zeros((1, *sides), np.float32)).shape[1:]:
             raise ValueError("the sizes do not fit together")
@@ -230,7 +230,7 @@ class PrivateImageGAN:
 def finished(asked: _Asked, *, minutes: float, seed: int, on_step: OnStep | None = None) -> _Fitted:
     """The model that follows from the answers: the sketch, and the generator that learned to show what they tell. With the same answers and
     seed the same comes out, whoever the patients are, and though they be deleted."""
-    height, width = (int(side) for side in to_canvas(asked.like).shape[2:])
+    height, width = (int(side) for side in on_canvas(asked.like).shape[2:])
     canvas = tuple(int(side) for side in sketched(np.zeros((1, len(asked.like.channels), height, width), np.float32)).shape[1:])
     numbers, look, basis = _public(asked.attributes, (canvas[0], height, width), canvas)
     arrays = sketch_from(asked.release, basis, numbers, asked.attributes.width)

@@ -10,8 +10,8 @@ import torch
 
 from proband import Cohort, Images, InputError, PrivateImageGAN, ProbandError, load
 from proband.contract import check
-from proband.game.images import through_haar
 from proband.game.averages import Look, clouds
+from proband.game.images import through_haar
 from proband.pipeline import suited
 from proband.privacy import domain
 from proband.privacy.audit import replay
