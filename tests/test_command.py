@@ -122,7 +122,6 @@ def test_a_folder_of_images_goes_from_schema_to_made_images(command, tmp_path, c
         path.parent.mkdir(parents=True, exist_ok=True)
         write_photo(path, rng.integers(0, 256, (1, 6, 5 + at % 3), np.uint8), mark=None)
     lungs, schema, parts = tmp_path / "lungs", tmp_path / "schema.toml", tmp_path / "parts"
-    judged = "--train", parts / "train", "--holdout", parts / "holdout", "--synthetic", parts / "reference"
     assert command("schema", lungs, "--out", schema, "--accept") == 0
     assert "260 rows, 2 columns, patient key: image" in capsys.readouterr().out
     assert command("split", lungs, "--schema", schema, "--out", parts) == 2 and "--size" in capsys.readouterr().err
@@ -136,7 +135,6 @@ def test_a_folder_of_images_goes_from_schema_to_made_images(command, tmp_path, c
         (("synthesize", lungs, "--size", 4, "--synthesizer", "forest"), "one table, and the cohort has images beside it"),
         (("fit", parts / "train", "--synthesizer", "bootstrap"), "one table, and the cohort has images beside it"),
         (("split", schema, "--size", 4), "holds no image"),
-        (("validate", *judged), "no judge of images"),
     ):
         out = tmp_path / "out"
         assert command(*words, "--out", out) == 2 and message in capsys.readouterr().err and not out.exists(), words
